@@ -1,0 +1,57 @@
+"""All commands in one application."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from rfdn_stream import __version__
+from rfdn_stream.cli.models import models_app
+from rfdn_stream.cli.upscale import upscale_command
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="rfdn-stream",
+    help="Make video sharper with RFDN.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("upscale")(upscale_command)
+app.add_typer(models_app, name="models")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rfdn-stream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=lambda v: _version(v)),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+) -> None:
+    """Make video sharper with RFDN."""
+
+
+def run(arguments: list[str]) -> int:
+    """Runs a command line; returns the exit code. Errors of the program itself are left to the caller."""
+    if not arguments or arguments == ["upscale"]:
+        arguments = [*arguments, "--help"]
+    try:
+        result = app(arguments, standalone_mode=False, prog_name="rfdn-stream")
+    except TyperException as usage:
+        typer.echo(f"rfdn-stream: {usage.format_message()} (see --help)", err=True)
+        return 2
+    except Abort:
+        raise KeyboardInterrupt from None
+    if result == INTERRUPTED:  # typer has caught the exception
+        raise KeyboardInterrupt
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,125 @@
+"""``rfdn-stream upscale IN OUT``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WHAT, HOW, ENCODER = "What", "How", "Encoder"
+
+
+def seconds(text: str) -> float:
+    """A time as ffmpeg writes it: ``90``, ``90.5``, ``1:30.5``, ``1:02:03``; in seconds."""
+    parts = text.split(":")
+    try:
+        if len(parts) > 3:
+            raise ValueError
+        value = sum(float(part) * 60.0**power for power, part in enumerate(reversed(parts)))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a time; write seconds (90.5) or [HH:]MM:SS (1:30.5)") from None
+    if not 0 <= value < float("inf"):
+        raise typer.BadParameter(f"{text!r} is not a time from 0 on")
+    return value
+
+
+def upscale_command(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A video, or an image (PNG, JPEG, WebP, TIFF).")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The result; its extension chooses the container.")],
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            help="Times as large each way: 2, 3 or 4. [dim]Default: 2, or the model's.[/]", rich_help_panel=WHAT
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="A model of [bold]rfdn-stream models[/], or a weights file.", rich_help_panel=WHAT
+        ),
+    ] = None,
+    start: Annotated[
+        float | None,
+        typer.Option(metavar="TIME", parser=seconds, help="Begin here: seconds or [HH:]MM:SS.", rich_help_panel=WHAT),
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(metavar="TIME", parser=seconds, help="Stop after this long.", rich_help_panel=WHAT)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", "-y", help="Replace OUT if it exists.", rich_help_panel=WHAT)
+    ] = False,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the network runs.", rich_help_panel=HOW)
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="auto|fp32|bf16|fp16", help="What the network computes in.", rich_help_panel=HOW)
+    ] = "auto",
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX",
+            help="Work in tiles of this size; 0 = always whole frames. [dim]Default: whole frames while they fit.[/]",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    dither: Annotated[
+        bool, typer.Option("--dither", help="Ordered dither instead of rounding.", rich_help_panel=HOW)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only warnings and errors.", rich_help_panel=HOW)
+    ] = False,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="FFmpeg's name of the encoder. [dim]Default: libx264 for 8 bits, libx265 above.[/]",
+            rich_help_panel=ENCODER,
+        ),
+    ] = None,
+    crf: Annotated[
+        float | None,
+        typer.Option(
+            help="Quality, lower is better. [dim]Default: 16 (libx264), 18 (libx265).[/]", rich_help_panel=ENCODER
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Speed of the encoder. [dim]Default: medium.[/]", rich_help_panel=ENCODER)
+    ] = None,
+    pix_fmt: Annotated[
+        str | None, typer.Option(help="Pixel format of OUT. [dim]Default: that of IN.[/]", rich_help_panel=ENCODER)
+    ] = None,
+) -> None:
+    """Enlarge a video or an image; audio, subtitles, chapters, tags and timestamps are kept.
+
+    [dim]Examples:[/]
+
+      rfdn-stream upscale holiday.mp4 holiday-2x.mkv
+
+      rfdn-stream upscale film.mkv part.mkv --start 1:30 --duration 10 --crf 14
+
+      rfdn-stream upscale photo.jpg photo-2x.png
+    """
+    from rfdn_stream.cli.progress import ConsoleReporter
+    from rfdn_stream.jobs import upscale
+
+    reporter = ConsoleReporter(quiet=quiet)
+    result = upscale(
+        source,
+        target,
+        scale=scale,
+        model=model,
+        device=device,
+        precision=precision,
+        tile=tile,
+        dither=dither,
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        pix_fmt=pix_fmt,
+        start=start,
+        duration=duration,
+        overwrite=overwrite,
+        reporter=reporter,
+    )
+    reporter.note(str(result))

@@ -1,0 +1,80 @@
+"""The ring of slots: everything mutable of the pipeline, and the only synchronisation in it.
+
+A slot owns the four buffers and three events of one frame in flight:
+
+    pin_in --h2d--> dev_in --compute--> dev_out --d2h--> pin_out
+
+Copies up, computation and copies down have a stream each, so that they overlap between frames. Four
+waits order them: compute waits for h2d, d2h waits for compute, whoever reads pin_out waits for d2h, and so
+does whoever fills a slot again. No other synchronisation exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any
+
+from rfdn_stream.devices.base import Buffer, Device
+
+
+class Slot:
+    """One frame in flight. Buffers grow to the largest frame that they have held."""
+
+    def __init__(self, device: Device, index: int) -> None:
+        self.h2d, self.compute, self.d2h = (device.event(n) for n in ("h2d", "compute", "d2h"))
+        self.pin_in = self.dev_in = self.dev_out = self.pin_out = device.pinned(0, f"empty[{index}]")
+        self.in_bytes = self.out_bytes = 0
+        self.released: Any = None
+        self._device, self._index = device, index
+
+    def reserve(self, in_bytes: int, out_bytes: int) -> None:
+        """Room for a frame of these sizes. Only for a slot that is not in flight."""
+        self.pin_in = self._grown(self.pin_in, in_bytes, "pin_in", self._device.pinned)
+        self.dev_in = self._grown(self.dev_in, in_bytes, "dev_in", self._device.empty)
+        self.dev_out = self._grown(self.dev_out, out_bytes, "dev_out", self._device.empty)
+        self.pin_out = self._grown(self.pin_out, out_bytes, "pin_out", self._device.pinned)
+        self.in_bytes, self.out_bytes = in_bytes, out_bytes
+
+    def _grown(self, buffer: Buffer, nbytes: int, name: str, make: Callable[[int, str], Buffer]) -> Buffer:
+        return buffer if buffer.nbytes >= nbytes else make(nbytes, f"{name}[{self._index}]")
+
+
+class Ring:
+    """`depth` slots used in turn, and the three streams.
+
+    Not locked: whoever owns the ring lets one thread at a time acquire and enqueue.
+    """
+
+    def __init__(self, device: Device, depth: int) -> None:
+        self.device, self.depth = device, depth
+        self._up, self._compute, self._down = (device.stream(n) for n in ("h2d", "compute", "d2h"))
+        self._slots: Iterator[Slot] = cycle([Slot(device, i) for i in range(depth)])
+
+    def next(self) -> Slot:
+        """The slot whose turn it is, oldest first. It may still be in flight: see `acquire`."""
+        return next(self._slots)
+
+    def acquire(self, slot: Slot, in_bytes: int, out_bytes: int) -> None:
+        """Makes a slot ready to be filled: its previous frame was read, or nobody will read it."""
+        slot.d2h.synchronize()
+        self.device.observe(slot.released)
+        slot.reserve(in_bytes, out_bytes)
+
+    def enqueue(self, slot: Slot, work: Callable[..., None], *args: Any) -> None:
+        """Sends a filled slot on its way: `work(dev_in, dev_out, *args)` between the two copies."""
+        device = self.device
+        device.copy(slot.dev_in, slot.pin_in, slot.in_bytes, self._up)
+        self._up.record(slot.h2d)
+
+        self._compute.wait(slot.h2d)
+        device.launch(work, self._compute, [slot.dev_in], [slot.dev_out], *args)
+        self._compute.record(slot.compute)
+
+        self._down.wait(slot.compute)
+        device.copy(slot.pin_out, slot.dev_out, slot.out_bytes, self._down)
+        self._down.record(slot.d2h)
+
+    def release(self, slot: Slot) -> None:
+        """The calling thread has read pin_out and leaves the slot to the next frame."""
+        slot.released = self.device.publish()

@@ -1,0 +1,32 @@
+"""What an engine is: something that enlarges planar RGB on the device's compute stream."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+
+class Engine(Protocol):
+    """Runs one network at one precision on one device.
+
+    Attributes:
+        scale: output pixels per input pixel, each way.
+        precision: ``fp32``, ``bf16`` or ``fp16``; what the network computes in.
+        description: one line for people: which engine, which precision, and why.
+    """
+
+    scale: int
+    precision: str
+    description: str
+
+    def __call__(self, rgb: torch.Tensor) -> torch.Tensor:
+        """Enlarges a picture.
+
+        Args:
+            rgb: float32 [3, H, W] in [0, 1] on the engine's device; any size from 1x1.
+
+        Returns:
+            [3, scale*H, scale*W], nominally in [0, 1] (not clamped), in any float dtype and any strides;
+            it belongs to the caller until the next call.
+        """

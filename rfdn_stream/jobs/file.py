@@ -1,0 +1,109 @@
+"""One call from a file to its enlargement."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rfdn_stream.config import EncodeOptions
+from rfdn_stream.errors import UsageError
+from rfdn_stream.jobs.image import upscale_image
+from rfdn_stream.jobs.report import LogReporter, Reporter
+from rfdn_stream.jobs.target import settle_target, whole_or_nothing
+from rfdn_stream.jobs.video import upscale_video
+from rfdn_stream.media.image import EXTENSIONS
+from rfdn_stream.upscaler import Upscaler
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job made: where, how many frames of which size, in how many seconds."""
+
+    target: Path
+    frames: int
+    width: int
+    height: int
+    seconds: float
+
+    def __str__(self) -> str:
+        what = "image" if self.frames == 1 else f"{self.frames} frames"
+        speed = "" if self.frames == 1 else f" ({self.frames / self.seconds:.2f} fps)"
+        return f"{self.target}: {what} of {self.width}x{self.height} in {self.seconds:.1f} s{speed}"
+
+
+def upscale(
+    source: str | Path,
+    target: str | Path,
+    *,
+    scale: int | None = None,
+    model: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
+    dither: bool = False,
+    codec: str | None = None,
+    crf: float | None = None,
+    preset: str | None = None,
+    pix_fmt: str | None = None,
+    start: float | None = None,
+    duration: float | None = None,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> Result:
+    """Enlarges a video or an image file; everything else in the file is kept.
+
+    The result is written under a temporary name beside `target`, read back and checked, then renamed.
+
+    Args:
+        source, target: paths; the target's extension chooses the container or image format.
+        scale, model, device, precision, tile, dither: as for `Upscaler`. The default model for images is
+            another than for videos.
+        codec, crf, preset, pix_fmt: the video encoder, by FFmpeg's names; None = chosen by the source.
+        start, duration: the part to take, in seconds; None = all.
+        overwrite: replace an existing target.
+        reporter: hears of the progress.
+
+    Raises:
+        UsageError: the request cannot be carried out; nothing was written.
+        RfdnError: the job failed; nothing was left behind.
+    """
+    source, target = Path(source), Path(target)
+    reporter = reporter or LogReporter()
+    settle_target(source, target, overwrite=overwrite)
+    encode = EncodeOptions(codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt)
+    is_image = _both_images(source, target)
+    if is_image and (encode != EncodeOptions() or start is not None or duration is not None):
+        raise UsageError("--codec, --crf, --preset, --pix-fmt, --start and --duration are for videos, not images")
+
+    def make_upscaler() -> Upscaler:
+        return Upscaler(
+            model,
+            scale=scale,
+            device=device,
+            precision=precision,
+            tile=tile,
+            dither=dither,
+            purpose="image" if is_image else "video",
+        )
+
+    begun = time.perf_counter()
+    with whole_or_nothing(target) as partial:
+        if is_image:
+            frames, (width, height) = 1, upscale_image(source, partial, target, make_upscaler, reporter)
+        else:
+            frames, (width, height) = upscale_video(
+                source, partial, target, make_upscaler, encode, (start, duration), reporter
+            )
+    return Result(target, frames, width, height, time.perf_counter() - begun)
+
+
+def _both_images(source: Path, target: Path) -> bool:
+    kinds = [path.suffix.lower() in EXTENSIONS for path in (source, target)]
+    if kinds[0] != kinds[1] and source.exists():
+        names = ["an image" if kind else "a video" for kind in kinds]
+        raise UsageError(
+            f"{source.name} is {names[0]} by its name and {target.name} {names[1]}; "
+            f"images go into images ({', '.join(sorted(EXTENSIONS))}), videos into videos (.mkv, .mp4, .mov, ...)"
+        )
+    return kinds[0]

@@ -1,0 +1,36 @@
+"""An image from opening to its result under a temporary name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+from rfdn_stream.jobs.report import Reporter, log
+from rfdn_stream.media.image import read_image, write_image
+from rfdn_stream.upscaler import Upscaler
+
+
+def upscale_image(
+    path: Path, partial: Path, target: Path, make_upscaler: Callable[[], Upscaler], reporter: Reporter
+) -> tuple[int, int]:
+    """Writes the enlarged image `path` to `partial`, in the format of `target`'s name, and reads it back.
+
+    Transparency is carried by plain bicubic resampling: the network knows nothing of it.
+
+    Returns:
+        (width, height) of the result.
+    """
+    frame, alpha, metadata = read_image(path)
+    with make_upscaler() as upscaler:
+        reporter.note(
+            f"{frame.width}x{frame.height} to {frame.width * upscaler.scale}x{frame.height * upscaler.scale}: "
+            f"{upscaler.model.name} on {upscaler.device.name}, {upscaler.engine.description}"
+        )
+        big = upscaler.submit(frame).result()
+    if alpha is not None:
+        alpha = cv2.resize(alpha, (big.width, big.height), interpolation=cv2.INTER_CUBIC)
+    for note in write_image(partial, big, alpha, metadata, extension=target.suffix):
+        log.warning(note)
+    return big.width, big.height

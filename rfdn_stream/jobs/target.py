@@ -1,0 +1,45 @@
+"""Where a result is written: checked before work starts, under a temporary name until it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rfdn_stream.errors import UsageError
+
+
+def settle_target(source: Path, target: Path, *, overwrite: bool) -> None:
+    """UsageError if `target` cannot or must not be written."""
+    if target.is_dir():
+        raise UsageError(f"the output {target} is a folder; name a file in it, such as {target / source.name}")
+    if not target.parent.is_dir():
+        raise UsageError(f"the output's folder {target.parent} does not exist; create it first")
+    if not target.exists():
+        return
+    if source.exists() and target.samefile(source):
+        raise UsageError(f"the output {target} is the input itself; choose another name")
+    if not overwrite:
+        raise UsageError(f"the output {target} exists; pass --overwrite to replace it, or choose another name")
+
+
+@contextmanager
+def whole_or_nothing(target: Path) -> Iterator[Path]:
+    """A temporary name in the target's folder, renamed to `target` if the block succeeds, else removed.
+
+    The name is hidden and ends in ``.part``: nothing takes it for a whole file, even after a crash.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        partial.touch()
+    except OSError as failure:
+        raise UsageError(f"cannot write into {target.parent}: {failure.strerror}; choose another folder") from None
+    try:
+        yield partial
+        os.replace(partial, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+        raise

@@ -1,0 +1,103 @@
+"""A video file from opening to a checked result under its temporary name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rfdn_stream.config import EncodeOptions
+from rfdn_stream.errors import MediaError
+from rfdn_stream.frame import VideoInfo
+from rfdn_stream.jobs.report import Reporter, log
+from rfdn_stream.media.output import OutputPlan, plan_output
+from rfdn_stream.media.reader import Source, open_source
+from rfdn_stream.media.verify import verify
+from rfdn_stream.media.writer import VideoFileSink
+from rfdn_stream.pipeline import run
+from rfdn_stream.upscaler import Upscaler
+
+LISTED = 5  # places of damage that are named one by one
+
+
+def upscale_video(
+    path: Path,
+    partial: Path,
+    target: Path,
+    make_upscaler: Callable[[], Upscaler],
+    encode: EncodeOptions,
+    span: tuple[float | None, float | None],
+    reporter: Reporter,
+) -> tuple[int, tuple[int, int]]:
+    """Writes the enlarged `path` to `partial`, in the container of `target`'s name, and checks it.
+
+    The source is opened and everything decided before the weights are loaded: what cannot work fails at once.
+
+    Returns:
+        Frames written, and their (width, height).
+    """
+    with open_source(path, *span) as source:
+        plan = plan_output(source, target, encode)
+        _tell_plan(source, plan, reporter)
+        with make_upscaler() as upscaler:
+            size = source.info.width * upscaler.scale, source.info.height * upscaler.scale
+            with VideoFileSink(partial, source, plan, size) as sink:
+                for note in sink.notes:
+                    reporter.note(note)
+                reporter.begin(_headline(source.info, sink.report.size, plan, upscaler), _expected_frames(source.info))
+                try:
+                    run(
+                        source,
+                        upscaler,
+                        sink,
+                        (plan.encoding.format, plan.encoding.color),
+                        lambda frame, stages: reporter.frame(stages),
+                    )
+                    written = sink.finish()
+                finally:
+                    reporter.end()
+        if written.frames != source.frames:
+            raise MediaError(f"{source.frames} frames were decoded but {written.frames} written; please report this")
+        verify(partial, written)
+        _tell_damage(source)
+    return written.frames, written.size
+
+
+def _headline(info: VideoInfo, size: tuple[int, int], plan: OutputPlan, upscaler: Upscaler) -> str:
+    encoding = plan.encoding
+    settings = "".join(f" {key} {value}" for key, value in encoding.options.items())
+    return (
+        f"{info.width}x{info.height} {info.format.name} to {size[0]}x{size[1]} {encoding.format.name}: "
+        f"{upscaler.model.name} on {upscaler.device.name}, {upscaler.engine.description}; {encoding.codec}{settings}"
+    )
+
+
+def _expected_frames(info: VideoInfo) -> int:
+    """An estimate for the progress bar only; the file may hold more or fewer."""
+    return round(info.duration * float(info.rate)) if info.duration else info.frames_from_header
+
+
+def _tell_plan(source: Source, plan: OutputPlan, reporter: Reporter) -> None:
+    color = source.info.color
+    if color.guessed:
+        meaning = {"matrix": color.matrix, "range": color.range, "siting": color.siting}
+        guesses = ", ".join(f"{name} {meaning[name]}" for name in color.guessed)
+        reporter.note(f"the source does not say how its colour is meant; taken as players take it: {guesses}")
+    if source.info.interlaced:
+        log.warning(
+            "the source is interlaced; its lines are enlarged as they are, deinterlace it first for a better result"
+        )
+    for what, why in plan.dropped:
+        log.warning("not kept: %s (%s)", what, why)
+    for note in plan.notes:
+        reporter.note(note)
+
+
+def _tell_damage(source: Source) -> None:
+    for note in source.notes:
+        log.warning(note)
+    damage = source.damage
+    if not damage:
+        return
+    places = [f"{float(d.seconds):.3f} s ({d.what})" for d in damage[:LISTED]]
+    rest = f" and {len(damage) - LISTED} more" if len(damage) > LISTED else ""
+    log.warning("the source is damaged in %d places: %s%s", len(damage), ", ".join(places), rest)

@@ -1,0 +1,1 @@
+"""Video and image files: reading, writing, and what goes along with the pictures."""

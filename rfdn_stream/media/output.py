@@ -1,0 +1,87 @@
+"""What an output will be, settled before work starts: its container, its encoding, and what is copied."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.format import Flags
+
+from rfdn_stream.config import EncodeOptions
+from rfdn_stream.errors import UsageError
+from rfdn_stream.media.encoders import Encoding, choose_encoding
+from rfdn_stream.media.hdr import lost_metadata
+from rfdn_stream.media.passthrough import LABELS, TS_CODECS, CopiedStream, has_flag, plan_copies
+from rfdn_stream.media.reader import Source
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """All that is decided of an output.
+
+    Args:
+        muxer: FFmpeg's name of the container.
+        encoding: the encoder; its `format` and `color` are what the sink's frames must have.
+        copied: streams that go along.
+        dropped: what does not, each with the reason.
+        notes: sentences for the user.
+    """
+
+    muxer: str
+    encoding: Encoding
+    copied: tuple[CopiedStream, ...] = ()
+    dropped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def muxer_of(path: str | Path) -> str:
+    """FFmpeg's name of the container that the path's extension asks for; nothing is written.
+
+    Raises:
+        UsageError: the extension is unknown, or does not mean one video file with timestamps.
+    """
+    extension = Path(path).suffix
+    try:
+        with av.open(str(path), "w") as output:
+            name = output.format.name
+    except ValueError:
+        got = f"the extension {extension!r} of {path} is unknown" if extension else f"{path} has no extension"
+        raise UsageError(f"{got}; the usual ones are .mkv, .mp4, .mov, .webm, .ts and .avi") from None
+    if has_flag(name, Flags.no_file) or has_flag(name, Flags.no_timestamps):
+        raise UsageError(f"{extension} does not hold a video with its timestamps; use .mkv, .mp4 or .mov")
+    return name
+
+
+def plan_output(source: Source, path: str | Path, options: EncodeOptions | None = None) -> OutputPlan:
+    """Decides how `source` is written to a file named `path`; nothing is written.
+
+    Raises:
+        UsageError: the extension or an option does not fit.
+    """
+    muxer = muxer_of(path)
+    encoding = choose_encoding(source.info.format, source.info.color, lambda codec: _holds(muxer, codec), options)
+    copies = plan_copies(source, muxer)
+    dropped = list(copies.dropped)
+    dropped += [(name, "no encoder here writes it") for name in lost_metadata(source.first.origin)]
+    notes = [*encoding.notes, *copies.notes]
+    if is_constant_rate(muxer, encoding):
+        label = LABELS.get(muxer, muxer)
+        who = encoding.codec if encoding.constant_rate else label
+        notes.append(f"{who} keeps a constant frame rate: times are rounded to 1/{float(source.info.rate):g} s")
+    return OutputPlan(muxer, encoding, copies.copied, tuple(dropped), tuple(notes))
+
+
+def is_constant_rate(muxer: str, encoding: Encoding) -> bool:
+    """Whether times must be rounded to whole frames, for the encoder's sake or for the container's (AVI)."""
+    return encoding.constant_rate or muxer == "avi"
+
+
+def _holds(muxer: str, codec: str) -> bool:
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as output:
+            made = output.add_stream(codec).codec_context.codec.canonical_name
+    except ValueError:
+        return False
+    return muxer != "mpegts" or made in TS_CODECS

@@ -1,0 +1,166 @@
+"""Opening a video file and saying what is in it, or in one line why not."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container.input import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from rfdn_stream.errors import MediaError
+from rfdn_stream.frame import Frame, VideoInfo
+from rfdn_stream.media.frames import carrier, fraction
+
+MAX_SIDE = 16384
+_DEFAULT_RATE = Fraction(25)
+_INTERLACED_FIELD_ORDERS = frozenset({2, 3, 4, 5})
+
+
+@contextmanager
+def media_errors(doing: str) -> Iterator[None]:
+    """Turns what FFmpeg raises into a MediaError that says what was being done."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise MediaError(f"{doing}: {error.strerror}") from error
+
+
+def open_input(path: str | Path) -> InputContainer:
+    """Opens a media file.
+
+    Raises:
+        MediaError: it is missing, a folder, empty, cut off, or no media file.
+    """
+    local = Path(path)
+    if "://" not in str(path):
+        if not local.exists():
+            raise MediaError(f"{path} does not exist")
+        if local.is_dir():
+            raise MediaError(f"{path} is a folder; name a video file in it")
+        if local.is_file() and local.stat().st_size == 0:
+            raise MediaError(f"{path} is empty")
+    try:
+        container = av.open(str(path))
+    except (av.InvalidDataError, av.EOFError):
+        raise MediaError(f"{path} {_why_unreadable(local)}") from None
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        raise MediaError(f"cannot open {path}: {getattr(error, 'strerror', error)}") from error
+    if container.format.name == "tty":  # FFmpeg plays any text as ANSI art
+        container.close()
+        raise MediaError(f"{path} is a text file")
+    return container
+
+
+def _why_unreadable(path: Path) -> str:
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(12)[4:8] == b"ftyp":
+                return "is an MP4 without its index (moov): the recording or the download was cut off"
+    return "is not a video file that FFmpeg can read, or it is damaged"
+
+
+def is_attached_picture(stream: Stream) -> bool:
+    """Whether a video stream is cover art or a thumbnail."""
+    return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
+
+
+def choose_video(container: InputContainer, path: str | Path) -> VideoStream:
+    """The first video stream that is not cover art, its size checked before anything is decoded.
+
+    Raises:
+        MediaError: there is none, nothing decodes it, or its size is absurd.
+    """
+    video = next((stream for stream in container.streams.video if not is_attached_picture(stream)), None)
+    if video is None:
+        others = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise MediaError(f"{path} has no video stream; it holds {others}")
+    context = video.codec_context
+    if context is None:
+        raise MediaError(f"{path}: this FFmpeg has no decoder for its video stream")
+    if not (0 < context.width <= MAX_SIDE and 0 < context.height <= MAX_SIDE):
+        raise MediaError(
+            f"{path}: the video is {context.width}x{context.height}; "
+            f"each side must be 1 to {MAX_SIDE} pixels (a damaged header?)"
+        )
+    if context.pix_fmt is not None:
+        with _named(path):
+            carrier(context.pix_fmt)
+    return video
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except MediaError as error:
+        raise MediaError(f"{path}: {error}") from None
+
+
+def display_matrix(stream: VideoStream) -> tuple[int, ...] | None:
+    """The stream's 3 x 3 display matrix as FFmpeg lays it out (16.16 and 2.30 fixed point), if it has one."""
+    raw = stream.codec_context.coded_side_data.get("display_matrix")
+    return struct.unpack("=9i", raw) if raw else None
+
+
+def scaled_matrix(matrix: tuple[int, ...], horizontally: Fraction, vertically: Fraction) -> list[int]:
+    """A display matrix for a scaled picture: its translation is in pixels."""
+    a, b, u, c, d, v, x, y, w = matrix
+    if b and not a:  # a quarter turn: the picture's rows become columns
+        horizontally, vertically = vertically, horizontally
+    return [a, b, u, c, d, v, round(x * horizontally), round(y * vertically), w]
+
+
+def origin(container: InputContainer) -> Fraction:
+    """The first time in the file, in seconds: what ``ffmpeg -ss`` counts from."""
+    starts = [
+        stream.start_time * (fraction(stream.time_base) or 0)
+        for stream in container.streams
+        if stream.type in ("video", "audio") and stream.start_time is not None and not is_attached_picture(stream)
+    ]
+    return Fraction(min(starts, default=Fraction(container.start_time or 0, 1_000_000)))
+
+
+def describe(container: InputContainer, video: VideoStream, first: Frame, rotation: int) -> VideoInfo:
+    """What the header says, with size, format and colour as the first decoded frame has them.
+
+    `rotation` is the first picture's counter-clockwise turn in degrees, as FFmpeg gives it.
+    """
+    time_base = fraction(video.time_base) or Fraction(1, 1_000_000)
+    duration: float | None = None
+    if video.duration:
+        duration = float(video.duration * time_base)
+    elif container.duration:
+        duration = container.duration / 1_000_000
+    return VideoInfo(
+        width=first.width,
+        height=first.height,
+        format=first.format,
+        color=first.color,
+        codec=video.codec_context.codec.canonical_name,
+        time_base=time_base,
+        rate=guess_rate(video),
+        start_pts=video.start_time,
+        duration=duration,
+        frames_from_header=video.frames,
+        sample_aspect_ratio=fraction(video.sample_aspect_ratio) or Fraction(1),
+        rotation=-rotation % 360,
+        interlaced=first.origin.interlaced_frame or video.codec_context.field_order in _INTERLACED_FIELD_ORDERS,
+    )
+
+
+def guess_rate(video: VideoStream) -> Fraction:
+    """Frames a second, for encoders that ask; never a base for timestamps.
+
+    FFmpeg's guess is the rate in which all times fit; of a variable rate it can be a thousand, which some
+    encoders refuse.
+    """
+    guessed, average = fraction(video.guessed_rate), fraction(video.average_rate)
+    if guessed and average and guessed > 2 * average:
+        return average
+    return guessed or average or _DEFAULT_RATE

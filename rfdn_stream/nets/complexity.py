@@ -1,0 +1,60 @@
+"""How much a network costs, counted the way the papers count it, without running it.
+
+Parameters and mult-adds are those of arXiv 2009.11551 (mult-adds for a 1280x720 output); activations and
+convolutions those of the AIM 2020 challenge on efficient super-resolution (arXiv 2009.06943).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Counts for one picture.
+
+    Args:
+        parameters: weights and biases.
+        macs: multiplications with addition in all convolutions, biases aside.
+        activations: elements of the outputs of all convolutions.
+        convolutions: how many there are.
+    """
+
+    parameters: int
+    macs: int
+    activations: int
+    convolutions: int
+
+
+def count(net: nn.Module, width: int, height: int) -> Complexity:
+    """The cost of one picture of width x height pixels put in; nothing is computed (meta device)."""
+    meta = copy.deepcopy(net).to("meta").eval()
+    macs: list[int] = []
+    activations: list[int] = []
+
+    def note(module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        weight = module.get_parameter("weight")
+        activations.append(output.numel())
+        macs.append(output.numel() * weight[0].numel())  # weight[0]: all that one output element is the sum of
+
+    for module in meta.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(note)
+    with torch.no_grad():
+        meta(torch.empty(1, 3, height, width, device="meta", dtype=next(meta.parameters()).dtype))
+    return Complexity(sum(p.numel() for p in net.parameters()), sum(macs), sum(activations), len(macs))
+
+
+def macs_for_output(net: nn.Module, scale: int, width: int = 1280, height: int = 720) -> float:
+    """Mult-adds for an output of width x height, in the papers' way.
+
+    Where the scale does not divide the output's sides (1280 / 3), the papers count the fraction of a pixel
+    too: mult-adds of the next whole size, times the ratio of the areas.
+    """
+    columns, rows = -(-width // scale), -(-height // scale)
+    return count(net, columns, rows).macs * (width * height / scale**2) / (columns * rows)

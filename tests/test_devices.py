@@ -1,0 +1,135 @@
+"""The Device contract on CpuDevice, and the proof that its checking mode finds what it is there to find."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from rfdn_stream.devices.cpu import CpuDevice
+from rfdn_stream.devices.happens_before import RaceError
+from rfdn_stream.errors import DeviceError, UsageError
+
+
+@pytest.fixture
+def device():
+    device = CpuDevice(check=True)
+    yield device
+    device.close(abandon=True)
+
+
+def add_one(source, target):
+    target.copy_(source + 1)
+
+
+def round_trip(device, value):
+    """One frame through two streams, correctly ordered."""
+    pinned, on_device, back = device.pinned(4, "in"), device.empty(4, "dev"), device.pinned(4, "out")
+    up, down, event = device.stream("up"), device.stream("down"), device.event("up")
+    device.host(pinned, write=True)[:] = value
+    device.copy(on_device, pinned, 4, up)
+    device.launch(add_one, up, [on_device], [on_device])
+    up.record(event)
+    down.wait(event)
+    device.copy(back, on_device, 4, down)
+    down.record(event)
+    event.synchronize()
+    return device.host(back, write=False).copy()
+
+
+def test_a_copy_up_a_launch_and_a_copy_down(device):
+    np.testing.assert_array_equal(round_trip(device, 41), [42] * 4)
+
+
+def test_work_is_asynchronous(device):
+    """Enqueueing returns while the work is held up, and an event is not done before its work."""
+    gate = threading.Event()
+    event = device.event("held")
+    assert event.done()
+    device.launch(lambda: gate.wait(), device.stream("a"), [], [])
+    device.stream("a").record(event)
+    assert not event.done()
+    gate.set()
+    event.synchronize()
+    assert event.done()
+
+
+def test_streams_overlap(device):
+    """Two streams meet at a barrier that neither could pass alone."""
+    barrier = threading.Barrier(2, timeout=10)
+    done = [device.event(n) for n in "ab"]
+    for name, event in zip("ab", done):
+        device.launch(lambda: barrier.wait(), device.stream(name), [], [])
+        device.stream(name).record(event)
+    for event in done:
+        event.synchronize()
+
+
+def test_a_copy_reads_its_source_when_it_runs():
+    device = CpuDevice()  # unchecked: this is the very mistake that checking forbids
+    gate = threading.Event()
+    pinned, target, event = device.pinned(1, "in"), device.pinned(1, "out"), device.event("e")
+    device.host(pinned, write=True)[:] = 1
+    device.launch(lambda: gate.wait(), device.stream("s"), [], [])
+    device.copy(target, pinned, 1, device.stream("s"))
+    device.stream("s").record(event)
+    device.host(pinned, write=True)[:] = 2
+    gate.set()
+    event.synchronize()
+    assert device.host(target, write=False)[0] == 2
+    device.close()
+
+
+def test_a_failure_sticks_and_nobody_waits_for_ever(device):
+    def boom():
+        raise DeviceError("launch failed")
+
+    event, other = device.event("e"), device.event("o")
+    device.launch(boom, device.stream("a"), [], [])
+    device.stream("a").record(event)
+    with pytest.raises(DeviceError, match="launch failed"):
+        event.synchronize()
+    with pytest.raises(DeviceError, match="launch failed"):
+        device.stream("a").record(other)
+    with pytest.raises(DeviceError, match="launch failed"):
+        device.close()
+
+
+def test_the_host_does_not_touch_device_memory(device):
+    with pytest.raises(DeviceError, match="copy it to a pinned one"):
+        device.host(device.empty(1, "dev"), write=False)
+
+
+def test_unordered_accesses_are_races(device):
+    pinned, on_device = device.pinned(1, "pin"), device.empty(1, "dev")
+    device.host(pinned, write=True)[:] = 0
+    device.copy(on_device, pinned, 1, device.stream("up"))
+    with pytest.raises(RaceError, match=r"host access on host:\d+ writes pin, unordered after h2d copy on up"):
+        device.host(pinned, write=True)
+    with pytest.raises(RaceError, match="h2d copy on other writes dev, unordered after h2d copy on up"):
+        device.copy(on_device, pinned, 1, device.stream("other"))
+
+
+def test_threads_hand_over_what_they_know(device):
+    pinned = device.pinned(1, "pin")
+    device.host(pinned, write=True)[:] = 0
+    token = device.publish()
+
+    def other(observe, failures):
+        if observe:
+            device.observe(token)
+        try:
+            device.host(pinned, write=True)
+        except RaceError as failure:
+            failures.append(failure)
+
+    for observe in (False, True):
+        failures = []
+        thread = threading.Thread(target=other, args=(observe, failures))
+        thread.start()
+        thread.join()
+        assert bool(failures) is not observe
+
+
+def test_there_is_one_cpu():
+    with pytest.raises(UsageError, match="use 'cpu'"):
+        CpuDevice(1)
