@@ -15,9 +15,9 @@ from rfdn_stream.nets.catalogue import ModelSpec
 log = logging.getLogger("rfdn_stream")
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# RAM on a CPU: a job stays below 3 GB, of which libraries take 0.6, and an encoder about 200 bytes for each
+# RAM on a CPU: a job stays below 3 GB, of which libraries take 0.6, and an encoder about 220 bytes for each
 # pixel of its pictures (60 of them in its lookahead). The network gets the rest, or at least this much.
-CPU_BYTES, CPU_LEAST_BYTES, ENCODER_BYTES_PER_PIXEL = 2_100_000_000, 400_000_000, 200
+CPU_BYTES, CPU_LEAST_BYTES, ENCODER_BYTES_PER_PIXEL = 2_120_000_000, 300_000_000, 220
 
 
 def choose_precision(asked: str, device: torch.device) -> tuple[str, str]:

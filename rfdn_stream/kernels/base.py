@@ -14,7 +14,7 @@ class ColorKernels(Protocol):
     """Codes to planar RGB, and back."""
 
     def pre(self, planes: Sequence[torch.Tensor], format: PixelFormat, color: ColorSpec, out: torch.Tensor) -> None:
-        """Fills `out`, float32 [3, H, W], with RGB in [0, 1] from planes of codes."""
+        """Fills `out`, float32 (on CUDA also float16, bfloat16) [3, H, W], with RGB in [0, 1] from planes of codes."""
 
     def post(
         self,
