@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from rfdn_stream.allocator import return_large_blocks
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import VideoInfo
@@ -16,6 +17,7 @@ from rfdn_stream.media.writer import VideoFileSink
 from rfdn_stream.pipeline import run
 from rfdn_stream.upscaler import Upscaler
 
+LARGE_PICTURE = 1920 * 1080  # pixels put out above which memory counts for more than a few per cent of time
 LISTED = 5  # places of damage that are named one by one
 
 
@@ -40,6 +42,8 @@ def upscale_video(
         _tell_plan(source, plan, reporter)
         with make_upscaler() as upscaler:
             size = source.info.width * upscaler.scale, source.info.height * upscaler.scale
+            if size[0] * size[1] > LARGE_PICTURE:
+                return_large_blocks()
             with VideoFileSink(partial, source, plan, size) as sink:
                 for note in sink.notes:
                     reporter.note(note)

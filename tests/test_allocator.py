@@ -1,0 +1,39 @@
+"""Freed pictures go back to the system, in a process of their own: the setting is the whole process's."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import ctypes, resource, sys
+from rfdn_stream.allocator import return_large_blocks
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+libc.free(libc.malloc(30 << 20))  # as any first large block does, this raises glibc's threshold
+if sys.argv[1] == "set":
+    assert return_large_blocks()
+before = resident()
+blocks = [libc.malloc(10 << 20) for _ in range(10)]
+for block in blocks:
+    ctypes.memset(block, 1, 10 << 20)
+assert resident() - before > 90 << 20
+for block in blocks[:-1]:  # the last one keeps the heap from shrinking
+    libc.free(block)
+print((resident() - before) >> 20)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_freed_blocks_leave_the_process():
+    def kept(mode):
+        ran = subprocess.run([sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True)
+        return int(ran.stdout)
+
+    assert kept("set") < 20
+    assert kept("left") > 80  # else this test shows nothing
