@@ -9,12 +9,13 @@ a process of its own.
 
 import argparse
 import multiprocessing
-import os
 import resource
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
+from rfdn_stream.process import settle_environment
+
+settle_environment()  # as the command line does
 
 
 def make_clip(path, frames):

@@ -15,7 +15,6 @@ target is 3 % of network + job. CPU seconds (of all cores) are compared, since t
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -23,7 +22,9 @@ from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
+from rfdn_stream.process import settle_environment
+
+settle_environment()  # as the command line does
 
 import av
 import torch

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from rfdn_stream import __version__
 from rfdn_stream.errors import RfdnError
+from rfdn_stream.process import settle_environment
 
 
 def main() -> NoReturn:
@@ -25,9 +26,7 @@ def main() -> NoReturn:
         sys.exit(0)
     debug = "--debug" in arguments
     signal.signal(signal.SIGTERM, _interrupt)
-    # OpenMP's threads spin at every barrier of torch; beside a decoder and an encoder that costs far more than
-    # sleeping. It reads this once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle_environment()
     try:
         from rfdn_stream.cli.app import run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rfdn_stream.allocator import return_large_blocks
+from rfdn_stream.process import return_large_blocks
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import VideoInfo
