@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rfdn_stream.process import return_large_blocks
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import VideoInfo
@@ -15,6 +14,7 @@ from rfdn_stream.media.reader import Source, open_source
 from rfdn_stream.media.verify import verify
 from rfdn_stream.media.writer import VideoFileSink
 from rfdn_stream.pipeline import run
+from rfdn_stream.process import return_large_blocks
 from rfdn_stream.upscaler import Upscaler
 
 LARGE_PICTURE = 1920 * 1080  # pixels put out above which memory counts for more than a few per cent of time
