@@ -1,0 +1,245 @@
+"""Training pictures, unpacked once into a memory-mapped cache: HR, LR, and where in them is something to learn.
+
+The LR of a picture is made of the whole picture, by MATLAB's bicubic, as the benchmarks' is; so the LR of every
+crop is exact up to its border.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rfdn_stream.errors import MediaError, RfdnError, UsageError
+from rfdn_stream.evaluation.resize import Picture, shrink
+from rfdn_stream.pipeline import Prefetch
+from rfdn_stream.training.sources import SourceFile, find, pictures, reason, set_aside
+
+RECIPE = 1  # raised whenever the same files give another cache
+LR_SIDE = 96
+# The standard deviation of luma's detail (what a blur of 9 pixels takes away), in codes of 255, below which a crop
+# is flat: sky, paper, defocused backgrounds.
+FLAT = 2.0
+PIXELS, ABOUT = "pixels.bin", "about.json"
+REPORT_EVERY = 5.0  # seconds
+
+Report = Callable[[str], None]
+Crop = npt.NDArray[np.int64]
+"""Picture, row and column of a crop's top left, in LR pixels."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture in the cache: LR size, and where its HR samples begin in the file, followed by its LR samples."""
+
+    name: str
+    file: str
+    height: int
+    width: int
+    offset: int
+
+
+@dataclass
+class _About:
+    """What is known of a cache besides its samples; `crops` are (entry, LR row, LR column) of their top left."""
+
+    pictures: list[Entry] = field(default_factory=list)
+    crops: list[tuple[int, int, int]] = field(default_factory=list)
+    flat: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+
+class Crops:
+    """The pictures of some folders, and the crops in them that are worth training on.
+
+    Attributes:
+        key: names the pictures and everything that was made of them.
+        side: of a crop in LR pixels; in HR, `scale` times that.
+        training: int64 [n, 3], the crops.
+        held_out: those of pictures that are set aside, never in `training`.
+        images: number of pictures for training, and of those set aside.
+        flat: number of crops that were left out; skipped: files that were, each with the reason.
+    """
+
+    def __init__(self, folder: Path, scale: int, side: int) -> None:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        self.key = folder.name
+        self.scale = scale
+        self.side = side
+        self.skipped: list[str] = about["skipped"]
+        self.flat: int = about["flat"]
+        self._entries = [Entry(**entry) for entry in about["pictures"]]
+        self._pixels = np.memmap(folder / PIXELS, np.uint8, "r")
+        crops = np.array(about["crops"], np.int64).reshape(-1, 3)
+        aside = {index for index, entry in enumerate(self._entries) if entry.file in about["set_aside"]}
+        is_aside = np.isin(crops[:, 0], sorted(aside))
+        self.training, self.held_out = crops[~is_aside], crops[is_aside]
+        self.images = len(self._entries) - len(aside), len(aside)
+
+    def picture(self, index: int) -> tuple[Picture, Picture]:
+        """LR and HR of a picture, read-only views of the cache."""
+        entry, scale = self._entries[index], self.scale
+        hr_shape = (entry.height * scale, entry.width * scale, 3)
+        end = entry.offset + int(np.prod(hr_shape))
+        lr = self._pixels[end : end + entry.height * entry.width * 3].reshape(entry.height, entry.width, 3)
+        return lr, self._pixels[entry.offset : end].reshape(hr_shape)
+
+    def cut(self, index: int, row: int, column: int, rows: int, columns: int) -> tuple[Picture, Picture]:
+        """LR [rows, columns, 3] and HR of a part of picture `index`, whose top left is (row, column) of the LR."""
+        (lr, hr), scale = self.picture(index), self.scale
+        bottom, right = row + rows, column + columns
+        return lr[row:bottom, column:right], hr[row * scale : bottom * scale, column * scale : right * scale]
+
+    def around(self, crop: Crop, side: int) -> tuple[Picture, Picture]:
+        """LR and HR around a crop's centre, `side` LR pixels each way or as many as the picture has."""
+        index, row, column = map(int, crop)
+        entry = self._entries[index]
+        rows, columns = min(side, entry.height), min(side, entry.width)
+        top = min(max(row + (self.side - rows) // 2, 0), entry.height - rows)
+        left = min(max(column + (self.side - columns) // 2, 0), entry.width - columns)
+        return self.cut(index, top, left, rows, columns)
+
+
+def open_crops(folders: Sequence[Path], scale: int, patch: int, cache: Path, report: Report) -> Crops:
+    """The crops of the folders' pictures, from the cache, or unpacked into it now.
+
+    Args:
+        scale: of the network.
+        patch: LR pixels a side that a crop must at least hold.
+        cache: a folder; it is made if need be. An older cache of the same folders is removed once the new is whole.
+        report: called with sentences on the progress.
+
+    Raises:
+        UsageError: there is nothing to train on, or the cache cannot be written.
+        MediaError: the disk is full; an older cache is left as it was.
+    """
+    files = find(folders)
+    side = max(LR_SIDE, patch + patch % 2)
+    request = _digest([sorted(str(folder.resolve()) for folder in folders), scale, side, RECIPE])
+    content = _digest([[file.name, file.size, file.mtime_ns] for file in files])
+    target = cache / f"crops-{request}-{content}"
+    if not target.is_dir():
+        with _whole_folder(target) as partial:
+            _build(files, scale, side, partial, report)
+        for old in set(cache.glob(f"crops-{request}-*")) - {target}:
+            shutil.rmtree(old, ignore_errors=True)
+    return Crops(target, scale, side)
+
+
+def _digest(values: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _whole_folder(target: Path) -> Iterator[Path]:
+    """A hidden folder that is renamed to `target` if the block succeeds, else removed."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    with writing(target.parent):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    try:
+        with writing(target.parent):
+            yield partial
+        with contextlib.suppress(OSError):  # another run may have made the same meanwhile: then theirs is as good
+            os.rename(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def writing(cache: Path) -> Iterator[None]:
+    """Turns what goes wrong when the cache is written into an error that the user can act on."""
+    try:
+        yield
+    except PermissionError as failure:
+        raise UsageError(f"cannot write into {cache}: {failure.strerror}; choose another cache folder") from None
+    except OSError as failure:
+        raise MediaError(
+            f"cannot write the training cache in {cache}: {failure.strerror}; make room, or choose another cache folder"
+        ) from failure
+
+
+def _build(files: Sequence[SourceFile], scale: int, side: int, folder: Path, report: Report) -> None:
+    about, sizes = _About(), []
+    report(f"unpacking {len(files)} training files into {folder.parent} (once)")
+    shown = time.monotonic()
+    with (folder / PIXELS).open("wb") as pixels, Prefetch(_all_pictures(files, about.skipped), 2) as found:
+        for number, file, name, hr in found:
+            height, width = (n // scale for n in hr.shape[:2])
+            sizes.append((width * scale, height * scale))
+            if min(height, width) < side:
+                about.skipped.append(f"{name}: {hr.shape[1]}x{hr.shape[0]} is too small")
+                continue
+            hr = np.ascontiguousarray(hr[: height * scale, : width * scale])
+            origins = list(_origins(hr, scale, side))
+            kept = [origin for origin in origins if not _is_flat(hr, *origin, scale, side)]
+            about.flat += len(origins) - len(kept)
+            if not kept:
+                about.skipped.append(f"{name}: flat all over")
+                continue
+            about.crops += [(len(about.pictures), row, column) for row, column in kept]
+            about.pictures.append(Entry(name, file.name, height, width, pixels.tell()))
+            pixels.write(hr)
+            pixels.write(np.ascontiguousarray(shrink(hr, scale)))
+            if time.monotonic() - shown > REPORT_EVERY:
+                shown = time.monotonic()
+                report(f"unpacking: {number + 1} of {len(files)} files, {len(about.crops)} crops")
+    if not about.pictures:
+        raise UsageError(_nothing_left(about, sizes, side * scale))
+    used = {entry.file for entry in about.pictures}
+    aside = set_aside([file for file in files if file.name in used])
+    text = json.dumps({**asdict(about), "set_aside": sorted(aside)})
+    (folder / ABOUT).write_text(text, encoding="utf-8")
+
+
+def _all_pictures(files: Sequence[SourceFile], skipped: list[str]) -> Iterator[tuple[int, SourceFile, str, Picture]]:
+    for number, file in enumerate(files):
+        try:
+            for name, picture in pictures(file):
+                yield number, file, name, picture
+        except (RfdnError, OSError) as failure:
+            skipped.append(reason(failure, file))
+
+
+def _origins(hr: Picture, scale: int, side: int) -> Iterator[tuple[int, int]]:
+    """LR rows and columns of crops that cover the picture, overlapping no more than they must."""
+    rows, columns = (_spread(n // scale, side) for n in hr.shape[:2])
+    yield from ((row, column) for row in rows for column in columns)
+
+
+def _spread(length: int, side: int) -> list[int]:
+    return [round(float(start)) for start in np.linspace(0, length - side, -(-length // side))]
+
+
+def _is_flat(hr: Picture, row: int, column: int, scale: int, side: int) -> bool:
+    crop = hr[row * scale : (row + side) * scale, column * scale : (column + side) * scale]
+    return detail(crop) < FLAT
+
+
+def detail(rgb: npt.NDArray[np.uint8]) -> float:
+    """The standard deviation of what a blur of 9 pixels takes from the luma of a picture, in codes of 255."""
+    luma = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float((luma - cv2.blur(luma, (9, 9))).std())
+
+
+def _nothing_left(about: _About, sizes: Sequence[tuple[int, int]], side: int) -> str:
+    reasons = "; ".join(about.skipped[:3])
+    if sizes:
+        width, height = max(sizes, key=min)
+        return (
+            f"no picture is large and rich enough to train on ({reasons}): at least {side}x{side} pixels are needed, "
+            f"the largest has {width}x{height}; add larger pictures, or choose a smaller patch"
+        )
+    return f"none of the {len(about.skipped)} files can be read ({reasons}); add pictures that can"

@@ -1,0 +1,174 @@
+"""Batches of LR and HR patches: every one a pure function of the options and its number."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import platformdirs
+import torch
+
+from rfdn_stream.errors import UsageError
+from rfdn_stream.evaluation.resize import Picture
+from rfdn_stream.pipeline import Prefetch
+from rfdn_stream.training.clips import Clips, open_clips, still
+from rfdn_stream.training.crops import Crop, Crops, detail, open_crops
+
+BATCHES_AHEAD = 4
+# Held-out pictures: at most so many, of so many LR pixels a side where the picture has them.
+HELD_OUT, HELD_OUT_SIDE = 8, 160
+NAMED = 5  # files that were passed over and are named
+
+Degrade = Literal["clean", "video"]
+Pair = tuple[Picture, Picture]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What a network is trained on.
+
+    Args:
+        folders: of images and videos, with all that is below them.
+        scale: 2, 3 or 4.
+        patch: LR pixels a side of a patch.
+        batch: patches in a batch.
+        seed: of every choice at random.
+        degrade: ``clean``, the LR pictures are the HR ones shrunk; ``video``, they went through real encoders, too.
+        clean_share: of a video batch that stays clean, from 0 to 1.
+        cache: folder for unpacked pictures and encoded clips; None = the user's cache folder of this platform.
+
+    Raises:
+        UsageError: a value out of its range.
+    """
+
+    folders: tuple[Path, ...]
+    scale: int
+    patch: int = 64
+    batch: int = 64
+    seed: int = 0
+    degrade: Degrade = "clean"
+    clean_share: float = 0.2
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale not in (2, 3, 4):
+            raise UsageError(f"the scale is {self.scale}; it must be 2, 3 or 4")
+        if self.patch < 8:
+            raise UsageError(f"the patch is {self.patch} LR pixels; it must be at least 8")
+        if self.batch < 1:
+            raise UsageError(f"the batch is {self.batch} patches; it must be at least 1")
+        if self.seed < 0:
+            raise UsageError(f"the seed is {self.seed}; it must be 0 or more")
+        if self.degrade not in ("clean", "video"):
+            raise UsageError(f"the degradation is {self.degrade!r}; it must be clean or video")
+        if not 0 <= self.clean_share <= 1:
+            raise UsageError(f"the clean share is {self.clean_share}; it must be from 0 to 1")
+
+
+class Batches:
+    """The batches of a training run. Made by `open_batches`.
+
+    Attributes:
+        held_out: LR and HR of a few pictures that no batch shows, uint8 RGB [H, W, 3] and [H * scale, W * scale, 3].
+        description: what there is to train on, for the user.
+    """
+
+    def __init__(self, options: DataOptions, crops: Crops, clips: Clips | None) -> None:
+        self._options = options
+        self._crops = crops
+        self._clips = clips
+        pairs = [crops.around(crop, HELD_OUT_SIDE) for crop in _richest(crops)]
+        if clips is not None:
+            pairs = [still(pair, number) for number, pair in enumerate(pairs)]
+        self.held_out: Sequence[Pair] = [_copied(pair) for pair in pairs]
+        self.description = describe(options, crops)
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Batch number `step`: the same bits whenever and in whatever order it is asked for.
+
+        Returns:
+            LR float32 [N, 3, P, P] and HR float32 [N, 3, P * scale, P * scale], RGB in [0, 1], channels last in memory.
+        """
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self._options.seed, step))))
+        patches = [turned(self._patch(rng, step), int(rng.integers(8))) for _ in range(self._options.batch)]
+        lr, hr = zip(*patches, strict=True)
+        return tensor(lr), tensor(hr)
+
+    def stream(self, start: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches `start`, `start` + 1, ... without end, made ahead on a thread that ends as the iterator is closed."""
+        with Prefetch(map(self, itertools.count(start)), BATCHES_AHEAD) as batches:
+            yield from batches
+
+    def _patch(self, rng: np.random.Generator, step: int) -> Pair:
+        """A patch from anywhere in any crop, or in any clip that there is at that step."""
+        down, right = rng.integers(self._crops.side - self._options.patch + 1, size=2)
+        if self._clips is not None and rng.random() >= self._options.clean_share:
+            lr, hr = self._clips.frame(rng, step)
+            return part(lr, hr, down, right, self._options.patch, self._options.scale)
+        index, row, column = self._crops.training[rng.integers(len(self._crops.training))]
+        return self._crops.cut(index, row + down, column + right, self._options.patch, self._options.patch)
+
+
+def open_batches(options: DataOptions, report: Callable[[str], None]) -> Batches:
+    """Makes ready what batches are drawn from; the first time, that means unpacking every picture.
+
+    Args:
+        report: called with sentences on the progress.
+
+    Raises:
+        UsageError: there is nothing to train on, or the cache folder cannot be written.
+        MediaError: the disk is full.
+    """
+    cache = options.cache or Path(platformdirs.user_cache_dir("rfdn-stream", appauthor=False)) / "training"
+    crops = open_crops(options.folders, options.scale, options.patch, cache, report)
+    clips = open_clips(crops, options.seed, cache, report) if options.degrade == "video" else None
+    return Batches(options, crops, clips)
+
+
+def _richest(crops: Crops) -> list[Crop]:
+    """The crop with the most detail of each of the first pictures that are set aside."""
+    chosen = []
+    for index in np.unique(crops.held_out[:, 0])[:HELD_OUT]:
+        of_picture = crops.held_out[crops.held_out[:, 0] == index]
+        chosen.append(max(of_picture, key=lambda crop: detail(crops.around(crop, crops.side)[1])))
+    return chosen
+
+
+def _copied(pair: Pair) -> Pair:
+    lr, hr = map(np.ascontiguousarray, pair)
+    return lr, hr
+
+
+def part(lr: Picture, hr: Picture, row: int, column: int, side: int, scale: int) -> Pair:
+    """`side` LR pixels each way from (row, column) on, and the HR pixels there."""
+    top, left = row * scale, column * scale
+    return lr[row : row + side, column : column + side], hr[top : top + side * scale, left : left + side * scale]
+
+
+def turned(pair: Pair, way: int) -> Pair:
+    """LR and HR in one of the 8 ways that a square can lie: a flip (1), and quarter turns (2, 4, 6)."""
+    lr, hr = (np.rot90(side[:, ::-1] if way % 2 else side, way // 2) for side in pair)
+    return lr, hr
+
+
+def tensor(pictures: Sequence[Picture]) -> torch.Tensor:
+    """uint8 pictures [H, W, 3] as float32 [N, 3, H, W] in [0, 1], channels last in memory."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+
+
+def describe(options: DataOptions, crops: Crops) -> str:
+    """What there is to train on, and what was passed over, in one line."""
+    images, aside = crops.images
+    parts = [f"{images} pictures, {len(crops.training)} crops; {aside} pictures set aside to measure on"]
+    if options.degrade == "video":
+        parts.append(f"{1 - options.clean_share:.0%} of patches through x264, x265, VP9 and MPEG-2")
+    if crops.flat:
+        parts.append(f"{crops.flat} flat crops left out")
+    if crops.skipped:
+        more = len(crops.skipped) - NAMED
+        parts.append("passed over: " + ", ".join(crops.skipped[:NAMED]) + (f", and {more} more" if more > 0 else ""))
+    return "; ".join(parts)

@@ -1,0 +1,202 @@
+"""A whole run, from its options to its results: begun in a new folder, or gone on with in an old one."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+
+from rfdn_stream.errors import UsageError
+from rfdn_stream.nets.rfdn import RFDN, preset
+from rfdn_stream.training.config import TrainConfig, begin, check_unchanged, with_steps
+from rfdn_stream.training.data import Batches, DataOptions, open_batches
+from rfdn_stream.training.held_out import HeldOut
+from rfdn_stream.training.loop import LogReporter, Loop, Reporter, stream_from
+from rfdn_stream.training.network import choose_network, network_name, new_network, take_weights
+from rfdn_stream.training.results import WEIGHTS, Facts, recipe
+from rfdn_stream.training.state import load_state
+from rfdn_stream.training.trainer import Trainer, choose_device, train_precision
+
+log = logging.getLogger("rfdn_stream")
+
+TRIAL_SECONDS = 6.0
+TRIAL_STEPS = 20
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to: its weights, the step that they are of, and PSNR-Y in dB on the held-out pictures."""
+
+    weights: Path
+    step: int
+    psnr: float | None
+    bicubic: float | None
+    pictures: int
+
+    def __str__(self) -> str:
+        if self.psnr is None or self.bicubic is None:
+            return f"{self.weights}: of step {self.step:,}; nothing was held out to measure it on"
+        return (
+            f"{self.weights}: PSNR-Y {self.psnr:.2f} dB on {self.pictures} held-out pictures at step {self.step:,}, "
+            f"bicubic {self.bicubic:.2f} dB"
+        )
+
+
+def train(
+    out: Path,
+    asked: Mapping[str, Any],
+    *,
+    device: str = "auto",
+    cache: Path | None = None,
+    save_minutes: float = 2.0,
+    dry_run: bool = False,
+    reporter: Reporter | None = None,
+) -> TrainResult | None:
+    """Trains a network; the results lie in the folder `out`.
+
+    Args:
+        out: a new folder, or one that holds a run that was stopped: it goes on.
+        asked: fields of TrainConfig that were chosen, and ``model`` and ``scale`` instead of ``network``. What
+            is not chosen takes its default in a new run, and what the run was begun with in an old one.
+        device: auto, cpu, cuda or cuda:N.
+        cache: where prepared data is kept; None = the user's cache folder.
+        save_minutes: between states to go on from.
+        dry_run: says all about the run, times a few steps, and writes nothing into `out`.
+        reporter: hears of progress.
+
+    Returns:
+        The result; None for a dry run.
+
+    Raises:
+        UsageError, MediaError, ModelError: the run cannot be done as it was put.
+        InterruptedTraining, TrainingError: see `Loop.run`.
+    """
+    reporter = reporter or LogReporter()
+    if not save_minutes > 0:
+        raise UsageError(f"save-every {save_minutes:g} is not allowed; take minutes above 0")
+    place = choose_device(device)
+    state = _state_in(out, asked, reporter)
+    config = _settle(state, asked, out)
+    net = new_network(config.network, config.seed)
+    if state:
+        beginning = str(state["facts"]["beginning"])
+    else:
+        beginning = take_weights(net, config.start) if config.start else "random weights"
+    reporter.note(_plan(config, net, beginning, place, out, state))
+    batches = _open_data(config, cache, reporter)
+    reporter.note(f"data: {batches.description}")
+    started = time.monotonic()
+    held_out = HeldOut(batches.held_out, config.network.scale)
+    facts = Facts(batches.description, beginning, held_out.bicubic, len(held_out.pairs))
+    if state and state["facts"] != asdict(facts):
+        log.warning("the data is not what the run was begun with (%s); going on with it", state["facts"]["data"])
+    if dry_run or (config.minutes and not state):
+        step, evaluation = _time(config, net, batches, held_out, place)
+        config = _fill_minutes(config, step, evaluation, time.monotonic() - started) if not state else config
+        done = state["trainer"]["step"] if state else 0
+        reporter.note(_estimate(config, config.steps - done, step, evaluation))
+    if dry_run:
+        return None
+    out.mkdir(exist_ok=True)
+    loop = Loop(out, Trainer(config, net, place), batches, held_out, facts, reporter, 60 * save_minutes, state)
+    loop.run()
+    return TrainResult(out / WEIGHTS, loop.best["step"], loop.best["psnr_y"], held_out.bicubic, facts.pictures)
+
+
+def _state_in(out: Path, asked: Mapping[str, Any], reporter: Reporter) -> dict[str, Any] | None:
+    """The state of the run in `out`; UsageError where neither that nor a new run can be."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; name a new folder for the results")
+    if not out.absolute().parent.is_dir():
+        raise UsageError(f"the folder {out.absolute().parent} does not exist; create it first")
+    state = load_state(out, reporter.note)
+    if state is None and out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"{out} holds files, but no run to go on with; name a new folder for the results")
+    if state is None and not asked.get("folders"):
+        raise UsageError(
+            f"{out} holds no run to go on with; for a new one name folders of images or videos to train on, after OUT"
+        )
+    return state
+
+
+def _settle(state: dict[str, Any] | None, asked: Mapping[str, Any], out: Path) -> TrainConfig:
+    """The config of the run in `state`, which `asked` must not contradict, or else of a new one."""
+    fields = {name: value for name, value in asked.items() if name not in ("model", "scale")}
+    model, scale = asked.get("model"), asked.get("scale")
+    if state is None:
+        return begin(fields, choose_network(model, scale, asked.get("start")))
+    config = TrainConfig.from_json(state["config"])
+    if model or scale:
+        scale = scale or config.network.scale
+        fields["network"] = preset(model, scale) if model else replace(config.network, scale=scale)
+    check_unchanged(config, fields, out)
+    return config
+
+
+def _open_data(config: TrainConfig, cache: Path | None, reporter: Reporter) -> Batches:
+    options = DataOptions(
+        folders=tuple(map(Path, config.folders)),
+        scale=config.network.scale,
+        patch=config.patch,
+        batch=config.batch,
+        seed=config.seed,
+        degrade=cast(Literal["clean", "video"], config.degrade),
+        clean_share=config.clean_share,
+        cache=cache,
+    )
+    return open_batches(options, reporter.note)
+
+
+def _time(
+    config: TrainConfig, net: RFDN, batches: Batches, held_out: HeldOut, place: torch.device
+) -> tuple[float, float]:
+    """Seconds of a step, its batch included, and of an evaluation; measured on a copy of the network."""
+    trainer = Trainer(config, copy.deepcopy(net), place)
+    times: list[float] = []
+    with stream_from(batches, 0) as stream:
+        end = time.monotonic() + TRIAL_SECONDS
+        while len(times) < 3 or (time.monotonic() < end and len(times) < TRIAL_STEPS):
+            mark = time.monotonic()
+            trainer.apply(trainer.gradients(*next(stream)))
+            trainer.loss()  # waits for the device
+            times.append(time.monotonic() - mark)
+    mark = time.monotonic()
+    held_out.psnr(trainer.ema)
+    return statistics.mean(times[1:]), time.monotonic() - mark
+
+
+def _fill_minutes(config: TrainConfig, step: float, evaluation: float, spent: float) -> TrainConfig:
+    """The config with as many steps as fit into its minutes; unchanged where it has none."""
+    if config.minutes is None:
+        return config
+    seconds = 60 * config.minutes - spent
+    return with_steps(config, max(1, int(seconds / (step + evaluation / config.evaluate_every))))
+
+
+def _plan(
+    config: TrainConfig, net: RFDN, beginning: str, place: torch.device, out: Path, state: dict[str, Any] | None
+) -> str:
+    """The first line: what will be done."""
+    count = sum(p.numel() for p in net.parameters())
+    precision, why = train_precision(config.precision, place)
+    where = f"on {place} in {precision} ({why}), into {out}"
+    if state:
+        done = f"step {state['trainer']['step']:,} of {config.steps:,}"
+        return f"going on with {network_name(config.network)} after {done}, {where}"
+    steps = f"in {config.minutes:g} minutes as many as fit," if config.minutes else None
+    how = recipe(config, beginning, steps)
+    return f"training {network_name(config.network)} ({count:,} parameters) {where}: {how}"
+
+
+def _estimate(config: TrainConfig, steps: int, step: float, evaluation: float) -> str:
+    minutes = steps * (step + evaluation / config.evaluate_every) / 60
+    whole = f"{minutes:.1f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
+    speed = f"{step:.3f} s ({config.pixels / step:,.0f} LR pixels a second)"
+    return f"a step takes {speed}, an evaluation {evaluation:.1f} s, {steps:,} steps about {whole}"

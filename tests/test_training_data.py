@@ -1,0 +1,196 @@
+"""Training data: every batch a pure function of its number, LR and HR of the same place, nothing lost in silence."""
+
+import os
+from itertools import islice
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from rfdn_stream.errors import MediaError, UsageError
+from rfdn_stream.evaluation.resize import bicubic, shrink
+from rfdn_stream.training import clips, crops
+from rfdn_stream.training.data import DataOptions, open_batches
+from rfdn_stream.training.degrade import degrade, draw
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, clips):
+    """Eight stills of a real film, 480x400, whose names put one aside."""
+    from rfdn_stream.media.reader import open_source
+    from rfdn_stream.training.sources import rgb_of
+
+    folder = tmp_path_factory.mktemp("photos")
+    with open_source(clips / "bigbuckbunny.mp4") as source:
+        frames = [item for item in source.items() if hasattr(item, "planes")][::16][:8]
+    for number, frame in enumerate(frames):
+        rgb = rgb_of(frame)[100:500, 300:780]
+        cv2.imwrite(str(folder / f"{number}.png"), rgb[..., ::-1])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def few_clips(monkeypatch):
+    monkeypatch.setattr(clips, "FIRST", 4)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def options(photos, cache, **changes):
+    return DataOptions(**{"folders": (photos,), "scale": 2, "patch": 24, "batch": 3, "cache": cache, **changes})
+
+
+@pytest.mark.parametrize("degrade", ["clean", "video"])
+def test_a_batch_is_a_pure_function_of_its_number(photos, cache, tmp_path, degrade):
+    first = open_batches(options(photos, cache, degrade=degrade), print)
+    second = open_batches(options(photos, tmp_path, degrade=degrade), print)  # another cache, made anew
+    wanted = [first(step) for step in (3, 0, 9)]
+    stream = second.stream(0)
+    streamed = list(islice(stream, 10))
+    stream.close()
+    for (lr, hr), (again_lr, again_hr) in zip(wanted, [streamed[3], streamed[0], streamed[9]], strict=True):
+        assert torch.equal(lr, again_lr)
+        assert torch.equal(hr, again_hr)
+    assert not torch.equal(wanted[0][0], wanted[1][0])
+    lr, hr = wanted[0]
+    assert lr.shape == (3, 3, 24, 24)
+    assert hr.shape == (3, 3, 48, 48)
+    assert 0 <= lr.min() < lr.max() <= 1
+    assert lr.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_another_seed_draws_other_patches(photos, cache):
+    one, two = (open_batches(options(photos, cache, seed=seed), print) for seed in (0, 1))
+    assert not torch.equal(one(0)[0], two(0)[0])
+
+
+@pytest.mark.parametrize("degrade", ["clean", "video"])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_lr_and_hr_lie_over_each_other(photos, cache, scale, degrade):
+    batches = open_batches(options(photos, cache, scale=scale, batch=12, degrade=degrade), print)
+    lr, hr = (side.permute(0, 2, 3, 1).numpy() for side in batches(0))
+
+    def error(down, right):
+        total = 0.0
+        for small, large in zip(lr, hr, strict=True):
+            made = bicubic((small * 255).round().astype(np.uint8), *large.shape[:2]).astype(float)
+            inside = slice(8, -8)
+            moved = np.roll(large * 255, (down, right), (0, 1))
+            total += float(np.mean((made[inside, inside] - moved[inside, inside]) ** 2))
+        return total
+
+    best = min(((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)), key=lambda move: error(*move))
+    assert best == (0, 0)
+
+
+def test_clean_lr_is_matlab_s(photos, cache):
+    opened = crops.open_crops((photos,), 2, 24, cache, print)
+    lr, hr = opened.picture(0)
+    np.testing.assert_array_equal(lr, shrink(np.ascontiguousarray(hr), 2))
+
+
+def test_held_out_pictures_are_never_trained_on(photos, cache):
+    opened = crops.open_crops((photos,), 2, 24, cache, print)
+    assert len(opened.held_out) > 0
+    assert not set(opened.held_out[:, 0]) & set(opened.training[:, 0])
+    batches = open_batches(options(photos, cache), print)
+    assert len(batches.held_out) == opened.images[1] >= 1
+    lr, hr = batches.held_out[0]
+    assert hr.shape == (2 * lr.shape[0], 2 * lr.shape[1], 3)
+
+
+def test_held_out_video_frames_are_worn(photos, cache):
+    clean, video = (open_batches(options(photos, cache, degrade=d), print).held_out[0] for d in ("clean", "video"))
+    height, width = video[0].shape[:2]
+    np.testing.assert_array_equal(clean[1][: 2 * height, : 2 * width], video[1])
+    difference = np.abs(clean[0][:height, :width].astype(int) - video[0]).mean()
+    assert 0.2 < difference < 15
+
+
+def test_the_clips_grow_with_the_steps_alone(monkeypatch):
+    assert clips.Clips.count(0) == clips.FIRST
+    assert clips.Clips.count(clips.EVERY * 7) == clips.FIRST + 7
+    assert clips.Clips.count(10**9) == clips.MOST
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_way_into_a_video_gives_the_picture_back(seed):
+    y, x = np.mgrid[:64, :96]
+    picture = np.stack([128 + 90 * np.sin(x / 9), 128 + 90 * np.cos(y / 7), 1.5 * x + y], 2).clip(0, 255)
+    frames = [np.roll(picture.astype(np.uint8), shift, 1) for shift in range(4)]
+    way = draw(np.random.default_rng(seed))
+    made = degrade(frames, way, np.random.default_rng(1))
+    again = degrade(frames, way, np.random.default_rng(1))
+    for worn, same, frame in zip(made, again, frames, strict=True):
+        np.testing.assert_array_equal(worn, same)
+        error = np.mean((worn.astype(float) - frame) ** 2)
+        assert 0 < error < 200, way
+        assert error < np.mean((worn.astype(float) - np.roll(frame, 2, 1)) ** 2)
+
+
+def test_an_empty_folder(tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(UsageError, match=r"1 files, but no image .* name a folder with pictures"):
+        open_batches(options(tmp_path, tmp_path / "cache"), print)
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        open_batches(options(tmp_path / "none", tmp_path / "cache"), print)
+
+
+def test_pictures_that_are_too_small(tmp_path):
+    cv2.imwrite(str(tmp_path / "small.png"), np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8))
+    with pytest.raises(UsageError, match=r"at least 192x192 pixels are needed, the largest has 50x40"):
+        open_batches(options(tmp_path, tmp_path / "cache"), print)
+
+
+def test_unreadable_files_are_passed_over_and_named(photos, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for path in photos.iterdir():
+        os.link(path, folder / path.name)
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    batches = open_batches(options(folder, tmp_path / "cache"), print)
+    assert "passed over: " in batches.description
+    assert "broken.png" in batches.description
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scale": 5}, "must be 2, 3 or 4"),
+        ({"batch": 0}, "at least 1"),
+        ({"patch": 4}, "at least 8"),
+        ({"degrade": "jpeg"}, "clean or video"),
+        ({"clean_share": 2.0}, "from 0 to 1"),
+        ({"seed": -1}, "0 or more"),
+    ],
+)
+def test_options_out_of_range(tmp_path, changes, message):
+    with pytest.raises(UsageError, match=message):
+        options(tmp_path, tmp_path, **changes)
+
+
+def test_a_full_disk_leaves_the_old_cache(photos, tmp_path, monkeypatch):
+    open_batches(options(photos, tmp_path), print)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(crops, "RECIPE", 999)
+    monkeypatch.setattr(crops, "_is_flat", full)
+    with pytest.raises(MediaError, match="No space left on device; make room"):
+        open_batches(options(photos, tmp_path), print)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_a_cache_that_cannot_be_written(photos, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises((UsageError, MediaError), match="choose another cache folder"):
+        open_batches(options(photos, tmp_path / "file"), print)
