@@ -1,4 +1,4 @@
-"""The figures that the authors' weights are published with, through the very path that video frames take.
+"""The figures that the authors' weights are published with, as `rfdn-stream evaluate` measures them.
 
 Needs the benchmark images and the weights, which are not part of the project: see CONTRIBUTING.md.
 """
@@ -10,52 +10,31 @@ import cv2
 import numpy as np
 import pytest
 
-from rfdn_stream import Upscaler
-from rfdn_stream.evaluation.metrics import psnr_y, ssim_y
-from rfdn_stream.evaluation.resize import bicubic, shrink
+from rfdn_stream.evaluation.benchmark import evaluate_pictures
+from rfdn_stream.evaluation.enlargers import open_enlargers
+from rfdn_stream.evaluation.resize import shrink
 
 BENCH, OFFICIAL = os.environ.get("RFDN_BENCH_DIR", ""), os.environ.get("RFDN_OFFICIAL_WEIGHTS", "")
+PICTURES = {"Set5": 5, "Set14": 14}
 
 needs_bench = pytest.mark.skipif(not BENCH, reason="RFDN_BENCH_DIR names no folder of benchmark images")
 needs_weights = pytest.mark.skipif(not OFFICIAL, reason="RFDN_OFFICIAL_WEIGHTS names no weights file")
 
 
-def rgb(path):
-    """A picture as RGB; grey ones count as R = G = B."""
-    return np.ascontiguousarray(cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1])
-
-
-def pairs(name, scale):
-    folder = Path(BENCH) / name / f"x{scale}"
-    paths = sorted((folder / "HR").glob("*.png"))
-    assert len(paths) == {"Set5": 5, "Set14": 14}[name]
-    for path in paths:
-        hr, lr = rgb(path), rgb(folder / "LR" / path.name)
-        height, width = lr.shape[0] * scale, lr.shape[1] * scale
-        yield hr[:height, :width], lr
-
-
-def scores(name, scale, enlarge):
-    measured = [(psnr_y(enlarge(lr), hr, scale), ssim_y(enlarge(lr), hr, scale)) for hr, lr in pairs(name, scale)]
-    return tuple(np.mean(measured, axis=0))
+def scores(model, name, **options):
+    with open_enlargers([model], **options) as (enlarger,):
+        score = evaluate_pictures(enlarger, Path(BENCH) / name)
+    assert len(score.pictures) == PICTURES[name]
+    return score.psnr_y, score.ssim_y
 
 
 @needs_bench
 @needs_weights
 @pytest.mark.parametrize(("name", "decibel", "similarity"), [("Set5", 32.159, 0.8946), ("Set14", 28.645, 0.7825)])
 def test_official_weights(name, decibel, similarity):
-    with Upscaler(OFFICIAL, scale=4, precision="fp32") as upscaler:
-        cache = {}
-
-        def enlarge(lr):
-            key = lr.tobytes()
-            if key not in cache:
-                cache[key] = upscaler(lr)
-            return cache[key]
-
-        got = scores(name, 4, enlarge)
-    assert got == pytest.approx((decibel, similarity), abs=0.005)
-    assert got[1] == pytest.approx(similarity, abs=0.0002)
+    psnr, ssim = scores(OFFICIAL, name, precision="fp32")
+    assert psnr == pytest.approx(decibel, abs=0.005)
+    assert ssim == pytest.approx(similarity, abs=0.0002)
 
 
 @needs_bench
@@ -69,15 +48,15 @@ def test_official_weights(name, decibel, similarity):
 )
 def test_bicubic(scale, set5, set14):
     for name, want in (("Set5", set5), ("Set14", set14)):
-        got = scores(name, scale, lambda lr: bicubic(lr, lr.shape[0] * scale, lr.shape[1] * scale))
-        assert got[0] == pytest.approx(want[0], abs=0.01)
-        assert got[1] == pytest.approx(want[1], abs=0.0005)
+        psnr, ssim = scores("bicubic", name, scale=scale)
+        assert psnr == pytest.approx(want[0], abs=0.01)
+        assert ssim == pytest.approx(want[1], abs=0.0005)
 
 
 @needs_bench
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_our_small_pictures_are_matlab_s(scale):
-    for name in ("Set5", "Set14"):
+    for name in PICTURES:
         for path in sorted((Path(BENCH) / name / f"x{scale}" / "HR").glob("*.png")):
             hr = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
             lr = cv2.imread(str(path.parents[1] / "LR" / path.name), cv2.IMREAD_UNCHANGED)

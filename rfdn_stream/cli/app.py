@@ -8,6 +8,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from rfdn_stream import __version__
+from rfdn_stream.cli.evaluate import evaluate_command
 from rfdn_stream.cli.models import models_app
 from rfdn_stream.cli.train import train_command
 from rfdn_stream.cli.upscale import upscale_command
@@ -22,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("upscale")(upscale_command)
+app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.add_typer(models_app, name="models")
 

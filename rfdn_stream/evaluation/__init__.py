@@ -1,1 +1,1 @@
-"""How good a result is: PSNR and SSIM, and the resizing that benchmarks are made with."""
+"""How good a result is: of pictures PSNR and SSIM, of videos VMAF and flicker too, beside plain resizing."""

@@ -2,7 +2,8 @@
 
 Both are taken on the luma of BT.601 in its 16..235 range (MATLAB's rgb2ycbcr), in float64 and never rounded
 to 8 bits (rounding it costs 0.09 dB at x2), after a border as wide as the scale has been cut off. A grey
-picture counts as one whose R, G and B are equal. All take [H, W, 3] uint8 RGB arrays.
+picture counts as one whose R, G and B are equal. `psnr_y` and `ssim_y` take [H, W, 3] uint8 RGB arrays, the
+others luma itself.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ Luma = npt.NDArray[np.float64]
 PEAK = 255.0
 WINDOW = 11
 SIGMA = 1.5
+BAND = 256  # rows of windows that are measured at a time, so that memory stays small beside the pictures
 
 
 def luma(image: Image) -> Luma:
@@ -41,18 +43,42 @@ def psnr_y(image: Image, reference: Image, border: int) -> float:
     Raises:
         UsageError: the pictures differ in size, or nothing is left inside the border.
     """
-    a, b = _prepare(image, reference, border, least=1)
-    error = float(np.mean((a - b) ** 2))
-    return float("inf") if error == 0 else float(10 * np.log10(PEAK**2 / error))
+    return decibels(squared_error(*_prepare(image, reference, border, least=1)))
 
 
 def ssim_y(image: Image, reference: Image, border: int) -> float:
     """Structural similarity, 1 for equal pictures (Wang, Bovik, Sheikh, Simoncelli, 2004).
 
-    Gaussian window of 11x11 and sigma 1.5, only where it lies wholly inside; K1 = 0.01, K2 = 0.03. Arguments
-    and errors as for `psnr_y`; inside the border, 11x11 pixels or more must be left.
+    Arguments and errors as for `psnr_y`; inside the border, 11x11 pixels or more must be left.
     """
-    a, b = _prepare(image, reference, border, least=WINDOW)
+    return similarity(*_prepare(image, reference, border, least=WINDOW))
+
+
+def squared_error(a: Luma, b: Luma) -> float:
+    """The mean squared difference of two lumas of one size."""
+    return float(np.mean((a - b) ** 2))
+
+
+def decibels(error: float) -> float:
+    """PSNR in dB (peak 255) of a mean squared error; infinite for none."""
+    return float("inf") if error == 0 else float(10 * np.log10(PEAK**2 / error))
+
+
+def similarity(a: Luma, b: Luma) -> float:
+    """SSIM of two lumas of one size, 11x11 or more.
+
+    Gaussian window of 11x11 and sigma 1.5, only where it lies wholly inside; K1 = 0.01, K2 = 0.03.
+    """
+    places = int(a.shape[0]) - WINDOW + 1
+    total = 0.0
+    for top in range(0, places, BAND):
+        rows = slice(top, min(top + BAND, places) + WINDOW - 1)
+        total += float(np.sum(_similarities(a[rows], b[rows])))
+    return total / (places * (int(a.shape[1]) - WINDOW + 1))
+
+
+def _similarities(a: Luma, b: Luma) -> Luma:
+    """The windows' SSIM, [h - 10, w - 10]."""
     c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
     mean_a, mean_b = _blur(a), _blur(b)
     var_a = _blur(a * a) - mean_a**2
@@ -60,7 +86,7 @@ def ssim_y(image: Image, reference: Image, border: int) -> float:
     covariance = _blur(a * b) - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (var_a + var_b + c2)
-    return float(np.mean(luminance * structure))
+    return np.asarray(luminance * structure)
 
 
 def _prepare(image: Image, reference: Image, border: int, least: int) -> tuple[Luma, Luma]:
