@@ -1,6 +1,7 @@
 """Training data: every batch a pure function of its number, LR and HR of the same place, nothing lost in silence."""
 
 import os
+import shutil
 from itertools import islice
 
 import cv2
@@ -188,6 +189,60 @@ def test_a_full_disk_leaves_the_old_cache(photos, tmp_path, monkeypatch):
     with pytest.raises(MediaError, match="No space left on device; make room"):
         open_batches(options(photos, tmp_path), print)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_another_picture_replaces_the_cache_under_a_run(photos, tmp_path):
+    """Older pictures and clips are removed; a run that still draws from them goes on to the same bits."""
+    folder, cache = tmp_path / "photos", tmp_path / "cache"
+    folder.mkdir()
+    for path in sorted(photos.iterdir())[:4]:
+        os.link(path, folder / path.name)
+    running = open_batches(options(folder, cache, degrade="video"), print)
+    before, old = running(0), set(cache.iterdir())
+    bgr = cv2.imread(str(photos / "7.png"))
+    cv2.imwrite(str(folder / "7.bmp"), bgr)
+    opened = crops.open_crops((folder,), 2, 24, cache, print)
+    assert sum(opened.images) == 5
+    np.testing.assert_array_equal(opened.picture(4)[1], bgr[..., ::-1])
+    assert not old & set(cache.iterdir())
+    assert all(torch.equal(one, other) for one, other in zip(before, running(0), strict=True))
+
+
+def test_a_clip_that_was_cut_off_is_made_again(photos, tmp_path):
+    batches = open_batches(options(photos, tmp_path, degrade="video"), print)
+    before = batches(0)
+    made = sorted(tmp_path.glob("clips-*/*.npy"))
+    assert len(made) == clips.FIRST
+    for path, length in zip(made, (0, 60, 1000, 100_000), strict=True):
+        os.truncate(path, length)
+    assert all(torch.equal(one, other) for one, other in zip(before, batches(0), strict=True))
+
+
+def test_a_full_disk_ends_the_stream_and_leaves_no_clip(photos, tmp_path, monkeypatch):
+    batches = open_batches(options(photos, tmp_path, degrade="video", clean_share=0.0), print)
+    before = sorted(tmp_path.rglob("*"))
+
+    def full(file, samples):
+        file.write(samples[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(clips.np, "save", full)
+    stream = batches.stream(10_000)  # draws from thousands of clips, nearly all of them not made yet
+    with pytest.raises(MediaError, match="No space left on device; make room"):
+        next(stream)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_videos_give_a_frame_a_scene(clips, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("bikes.mp4", "carphone_distorted.mp4"):
+        shutil.copy(clips / name, folder / name)
+    opened = crops.open_crops((folder,), 2, 96, tmp_path / "cache", print)
+    assert 2 <= opened.images[0] <= 32
+    assert opened.skipped == ["carphone_distorted.mp4: 176x144 is too small"]
+    different = [opened.picture(index)[1].astype(int) for index in range(2)]
+    assert np.abs(different[0] - different[1]).mean() > 5
 
 
 def test_a_cache_that_cannot_be_written(photos, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -58,16 +59,19 @@ class Clips:
     def _open(self, number: int) -> tuple[Picture, Picture]:
         """LR [K, S, S, 3] and HR [K, S * scale, S * scale, 3] of a clip, read-only."""
         path = self._folder / f"{number}.npy"
-        if not path.exists():
-            self._write(path, self._make(number))
-        samples = np.load(path, mmap_mode="r")
         small, large = (KEPT, self._side, self._side, 3), (KEPT, *[self._side * self._scale] * 2, 3)
         split = int(np.prod(small))
+        try:
+            samples = np.load(path, mmap_mode="r")
+        except (FileNotFoundError, ValueError, EOFError):  # not made yet, or cut off as the power failed
+            self._write(path, self._make(number))
+            samples = np.load(path, mmap_mode="r")
         return samples[:split].reshape(small), samples[split:].reshape(large)
 
     def _write(self, path: Path, samples: Picture) -> None:
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
         with writing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
             try:
                 with unfinished.open("wb") as file:
                     np.save(file, samples)
@@ -115,8 +119,6 @@ def open_clips(crops: Crops, seed: int, cache: Path, report: Report) -> Clips:
     """
     versions = hashlib.sha256(repr((av.__version__, av.library_versions, RECIPE)).encode()).hexdigest()[:8]
     folder = cache / f"clips-{crops.key.removeprefix('crops-')}-{seed}-{versions}"
-    with writing(cache):
-        folder.mkdir(parents=True, exist_ok=True)
     clips = Clips(crops, seed, folder)
     clips.prepare(FIRST, report)
     return clips

@@ -6,7 +6,6 @@ crop is exact up to its border.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -118,7 +117,8 @@ def open_crops(folders: Sequence[Path], scale: int, patch: int, cache: Path, rep
     Args:
         scale: of the network.
         patch: LR pixels a side that a crop must at least hold.
-        cache: a folder; it is made if need be. An older cache of the same folders is removed once the new is whole.
+        cache: a folder; it is made if need be. An older cache of the same folders, and the clips
+            made of it, are removed once the new is whole.
         report: called with sentences on the progress.
 
     Raises:
@@ -133,7 +133,7 @@ def open_crops(folders: Sequence[Path], scale: int, patch: int, cache: Path, rep
     if not target.is_dir():
         with _whole_folder(target) as partial:
             _build(files, scale, side, partial, report)
-        for old in set(cache.glob(f"crops-{request}-*")) - {target}:
+        for old in set(cache.glob(f"*-{request}-*")) - {target}:  # clips, too
             shutil.rmtree(old, ignore_errors=True)
     return Crops(target, scale, side)
 
@@ -152,8 +152,12 @@ def _whole_folder(target: Path) -> Iterator[Path]:
     try:
         with writing(target.parent):
             yield partial
-        with contextlib.suppress(OSError):  # another run may have made the same meanwhile: then theirs is as good
-            os.rename(partial, target)
+        with writing(target.parent):
+            try:
+                os.rename(partial, target)
+            except OSError:
+                if not target.is_dir():  # else another run has made the same meanwhile, which is as good
+                    raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -180,7 +184,8 @@ def _build(files: Sequence[SourceFile], scale: int, side: int, folder: Path, rep
             height, width = (n // scale for n in hr.shape[:2])
             sizes.append((width * scale, height * scale))
             if min(height, width) < side:
-                about.skipped.append(f"{name}: {hr.shape[1]}x{hr.shape[0]} is too small")
+                too_small = f"{file.name}: {hr.shape[1]}x{hr.shape[0]} is too small"
+                about.skipped += [] if too_small in about.skipped else [too_small]  # a video's frames are all alike
                 continue
             hr = np.ascontiguousarray(hr[: height * scale, : width * scale])
             origins = list(_origins(hr, scale, side))

@@ -171,4 +171,5 @@ def _rgb(picture: VideoFrame, way: Degradation) -> Picture:
     planes = [torch.from_numpy(plane.copy()) for plane in plane_views(picture, format)]
     rgb = torch.empty(3, picture.height, picture.width)
     cpu.pre(planes, format, way.color, rgb)
-    return np.ascontiguousarray(rgb.mul_(255).round_().to(torch.uint8).permute(1, 2, 0).numpy())
+    # torch would round on several threads, which wait for each other as long as the network keeps the cores busy.
+    return np.ascontiguousarray(np.rint(rgb.mul_(255).numpy()).astype(np.uint8).transpose(1, 2, 0))
