@@ -13,7 +13,7 @@ from rfdn_stream.errors import UsageError
 
 DEVICES = {"cpu": "rfdn_stream.devices.cpu:CpuDevice"}
 ENGINES = {"torch": "rfdn_stream.engines.torch_engine:TorchEngine"}
-ARCHITECTURES = {"rfdn": "rfdn_stream.nets.rfdn:RFDN"}
+ARCHITECTURES = {"rfdn": "rfdn_stream.nets.rfdn:RFDN", "imdn": "rfdn_stream.nets.imdn:IMDN"}
 
 
 def load(table: dict[str, str], name: str, kind: str) -> Any:

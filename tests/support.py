@@ -1,13 +1,17 @@
 """What many tests build on: tiny networks, random frames, exact comparison."""
 
+import weakref
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from rfdn_stream.frame import FORMATS, RGB_FULL, ColorSpec, Frame, Layout
 from rfdn_stream.nets import checkpoint
+from rfdn_stream.nets.fold import fold
 from rfdn_stream.nets.rfdn import RFDN, RFDNOptions
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -39,3 +43,42 @@ def assert_frames_equal(got, want):
     assert (got.pts, got.time_base, got.duration) == (want.pts, want.time_base, want.duration)
     for a, b in zip(got.planes, want.planes, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+class PeakOfMemory(TorchDispatchMode):
+    """Counts the elements of all tensors made inside that are alive at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.peak, self._views = 0, 0, {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        output = function(*args, **(kwargs or {}))
+        for tensor in (t for t in tree_leaves(output) if isinstance(t, torch.Tensor)):
+            storage = tensor.untyped_storage()._cdata
+            foreign = storage not in self._views and any(t.untyped_storage()._cdata == storage for t in inputs)
+            if not foreign and not any(t is tensor for t in inputs):
+                self._hold(tensor, storage)
+        return output
+
+    def _hold(self, tensor, storage):
+        if storage not in self._views:
+            self.alive += tensor.numel()
+            self.peak = max(self.peak, self.alive)
+        self._views[storage] = self._views.get(storage, 0) + 1
+        weakref.finalize(tensor, self._release, storage, tensor.numel())
+
+    def _release(self, storage, elements):
+        self._views[storage] -= 1
+        if not self._views[storage]:
+            del self._views[storage]
+            self.alive -= elements
+
+
+def peak_of_memory(network, width=160, height=90):
+    """The values that a folded network holds at once, for each pixel put in."""
+    network, x = fold(network.to("meta")), torch.empty(1, 3, height, width, device="meta")
+    with torch.no_grad(), PeakOfMemory() as memory:
+        network(x)
+    return memory.peak / (height * width)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from rfdn_stream import registry
 from rfdn_stream.errors import ModelError, UsageError
 from rfdn_stream.nets import catalogue, checkpoint
-from rfdn_stream.nets.catalogue import default_model, fetch_model, models, open_model, spec
+from rfdn_stream.nets.catalogue import default_model, describe, fetch_model, models, open_model, spec
 from rfdn_stream.nets.fetch import download, home, sha256_of
 from rfdn_stream.nets.rfdn import RFDN, RFDNOptions
 
@@ -148,6 +148,14 @@ def test_files_of_other_networks_are_named(tmp_path):
         open_model(path)
     with pytest.raises(ModelError, match="there is no weights file"):
         open_model("nowhere.pth")
+
+
+def test_models_are_described_without_their_weights(tmp_path):
+    assert not spec("erfdn-x4-official").available
+    assert describe("erfdn-x4-official") is spec("erfdn-x4-official")
+    assert describe(official_layout(tmp_path / "mine.pth")).options == spec("erfdn-x2-video").options
+    with pytest.raises(UsageError, match="there is no model 'esrgan'"):
+        describe("esrgan")
 
 
 def test_what_a_file_says_of_itself_is_kept(tmp_path):

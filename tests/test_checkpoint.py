@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from rfdn_stream.errors import ModelError
+from rfdn_stream.errors import ModelError, UsageError
 from rfdn_stream.nets import checkpoint
+from rfdn_stream.nets.base import Network, architectures, named
 from rfdn_stream.nets.catalogue import spec
 from rfdn_stream.nets.fold import fold
 from rfdn_stream.nets.rfdn import PRESETS, RFDN, RFDNOptions
@@ -64,11 +65,28 @@ def test_saved_networks_come_back(options, tmp_path):
     assert os.listdir(tmp_path) == ["net.safetensors"]
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_published_networks_are_recognised_without_metadata(name):
-    options = replace(PRESETS[name], scale=3)
-    _, found = checkpoint.build(network(options).state_dict(), {"value_range": "0..1"})
-    assert found.options == options
+EVERY = {name: kind for kind in architectures().values() for name in (*kind.published, *kind.variants)}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_network_there_is_comes_back(name, tmp_path):
+    architecture, options = named(name, 3)
+    net = EVERY[name](options)
+    assert isinstance(net, Network)
+    assert net.metadata()["architecture"] == name
+    checkpoint.save(tmp_path / "net.safetensors", net, {"value_range": "0..1"})
+    back, found = checkpoint.build(*checkpoint.load(tmp_path / "net.safetensors"))
+    assert found == checkpoint.Description(architecture, options, "0..1")
+    assert_same(back.state_dict(), net.state_dict())
+    if name in EVERY[name].published:  # these are recognised by their shapes alone
+        _, found = checkpoint.build(net.state_dict(), {"value_range": "0..1"})
+        assert found.options == options
+
+
+def test_networks_go_by_one_name_each():
+    assert len(EVERY) == sum(len(kind.published) + len(kind.variants) for kind in architectures().values())
+    with pytest.raises(UsageError, match=r"unknown network 'EDSR'; available: E-RFDN, RFDN, RFDN-L, .*IMDN"):
+        named("EDSR", 2)
 
 
 WRAPPERS = {
@@ -136,10 +154,11 @@ def changed(**changes):
 
 def test_weights_of_another_network_are_named():
     other = {f"body.{k}.weight": torch.zeros(4, 4, 3, 3) for k in range(9)}
-    refused((other, {}), "another network's", "9 tensors, body.0.weight [4, 4, 3, 3]", "expected an RFDN")
-    refused((torch.nn.Linear(3, 4).state_dict(), {}), "weight [4, 3]", "expected an RFDN")
+    refused((other, {}), "another network's", "9 tensors, body.0.weight [4, 4, 3, 3]", "expected RFDN (fea_conv,")
+    refused((torch.nn.Linear(3, 4).state_dict(), {}), "weight [4, 3]", "or IMDN (fea_conv, IMDB1.c1")
     refused(changed(fea_conv__weight=torch.tensor(1.0)), "another network's")
     refused(changed(fea_conv__weight=torch.zeros(0, 3, 3, 3)), "another network's")
+    refused(changed(B1__c4__weight=None), "nearest is E-RFDN: missing B1.c4.weight and 60 more")
     refused(changed(B1__c1_d__bias=None, B2__c5__weight=None), "missing B1.c1_d.bias and 1 more")
     refused(changed(head__weight=torch.zeros(1)), "unexpected head.weight")
     wide = torch.zeros(8, 9, 3, 3)

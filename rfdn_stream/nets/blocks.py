@@ -1,4 +1,4 @@
-"""The blocks of RFDN (Liu, Tang, Wu, arXiv 2009.11551).
+"""The blocks of RFDN (Liu, Tang, Wu, arXiv 2009.11551), those of its ablation study included.
 
 Every map is [N, C, H, W]. Attribute names are the key layout of the authors' published weights, so that any
 checkpoint of theirs loads as it is. Activations work in place on the output of a convolution, which
@@ -92,9 +92,20 @@ class ESA(nn.Module):
         mask = self.conv4(far + self.conv_f(near))  # [N, C, H, W]
         return x * torch.sigmoid_(mask)
 
+    @staticmethod
+    def peak(channels: int) -> int:
+        """Values held at once, at most, for each pixel of a map, the one put in included."""
+        return 3 * channels + 2 * (channels // 4)  # beside it the mask, what the mask is made from, and the product
+
+
+def contrast(x: Tensor) -> Tensor:
+    """Standard deviation + mean of each channel, [N, C, H, W] to [N, C, 1, 1] (IMDN, arXiv 1909.11856)."""
+    deviation, mean = torch.std_mean(x, dim=(2, 3), correction=0, keepdim=True)
+    return deviation + mean
+
 
 class CCA(nn.Module):
-    """Contrast-aware channel attention (IMDN, arXiv 1909.11856): a weight a channel, from std + mean."""
+    """Contrast-aware channel attention (IMDN, arXiv 1909.11856): a weight a channel, from its contrast."""
 
     minimum_size = 1
 
@@ -105,12 +116,21 @@ class CCA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to the same shape."""
-        deviation, mean = torch.std_mean(x, dim=(2, 3), correction=0, keepdim=True)  # [N, C, 1, 1]
-        weight = F.relu(self.conv1(deviation + mean), inplace=True)
+        weight = F.relu(self.conv1(contrast(x)), inplace=True)  # [N, C/4, 1, 1]
         return x * torch.sigmoid_(self.conv2(weight))
+
+    @staticmethod
+    def peak(channels: int) -> int:
+        """Values held at once, at most, for each pixel of a map, the one put in included."""
+        return 3 * channels  # beside it the product, and its sum with a block's input
 
 
 ATTENTIONS: dict[str, type[ESA] | type[CCA]] = {"esa": ESA, "cca": CCA}
+
+
+def step(channels: int, *, shallow: bool) -> nn.Conv2d:
+    """A 3x3 convolution inside a block: as a shallow residual block (SRB), or alone."""
+    return ResidualConv(channels) if shallow else conv(channels, channels, 3)
 
 
 class RFDB(nn.Module):
@@ -118,19 +138,20 @@ class RFDB(nn.Module):
 
     Args:
         channels: C, of the input and the output.
-        distilled: channels of each of the four distilled parts.
+        distilled: D, channels of each of the four distilled parts.
         attention: a name of ATTENTIONS; the module bears that name too.
         residual: adds the block's input to its output.
+        shallow: False leaves out the identities of the shallow residual blocks.
     """
 
-    def __init__(self, channels: int, distilled: int, attention: str, *, residual: bool) -> None:
+    def __init__(self, channels: int, distilled: int, attention: str, *, residual: bool, shallow: bool = True) -> None:
         super().__init__()
         self.c1_d = conv(channels, distilled, 1)
-        self.c1_r = ResidualConv(channels)
+        self.c1_r = step(channels, shallow=shallow)
         self.c2_d = conv(channels, distilled, 1)
-        self.c2_r = ResidualConv(channels)
+        self.c2_r = step(channels, shallow=shallow)
         self.c3_d = conv(channels, distilled, 1)
-        self.c3_r = ResidualConv(channels)
+        self.c3_r = step(channels, shallow=shallow)
         self.c4 = conv(channels, distilled, 3)
         self.c5 = conv(4 * distilled, channels, 1)
         self.add_module(attention, ATTENTIONS[attention](channels))
@@ -153,3 +174,52 @@ class RFDB(nn.Module):
         del distilled
         y: Tensor = self.get_submodule(self.attention)(fused)
         return y + x if self.residual else y
+
+    @staticmethod
+    def peak(channels: int, distilled: int) -> int:
+        """Values held at once, at most, for each pixel of a map, before the attention and beside the block's input."""
+        # The distilled parts apart and concatenated; or three of them and two steps.
+        return max(8 * distilled, 3 * distilled + 2 * channels)
+
+
+class PlainBlock(nn.Module):
+    """An RFDB without its feature distillation connections: one chain of convolutions, nothing kept beside it.
+
+    Arguments as for RFDB; `distilled` is the width of the chain's end, C for a chain that does not narrow.
+    """
+
+    def __init__(self, channels: int, distilled: int, attention: str, *, residual: bool, shallow: bool = True) -> None:
+        super().__init__()
+        self.c1_r = step(channels, shallow=shallow)
+        self.c2_r = step(channels, shallow=shallow)
+        self.c3_r = step(channels, shallow=shallow)
+        self.c4 = conv(channels, distilled, 3)
+        self.c5 = conv(distilled, channels, 1)
+        self.add_module(attention, ATTENTIONS[attention](channels))
+        self.attention = attention
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to the same shape."""
+        r = activate(self.c1_r(x))
+        r = activate(self.c2_r(r))
+        r = activate(self.c3_r(r))
+        r = activate(self.c4(r))  # [N, D, H, W]
+        fused = self.c5(r)
+        del r
+        y: Tensor = self.get_submodule(self.attention)(fused)
+        return y + x if self.residual else y
+
+    @staticmethod
+    def peak(channels: int, distilled: int) -> int:
+        """Values held at once, at most, for each pixel of a map, before the attention and beside the block's input."""
+        return 2 * channels
+
+
+BLOCKS: dict[str, tuple[type[RFDB] | type[PlainBlock], bool]] = {
+    "rfdb": (RFDB, True),
+    "fdc": (RFDB, False),
+    "srb": (PlainBlock, True),
+    "base": (PlainBlock, False),
+}
+"""The ablation study's four blocks: feature distillation connections or not, shallow residual blocks or not."""

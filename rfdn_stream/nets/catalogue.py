@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from rfdn_stream import registry
 from rfdn_stream.errors import ModelError, UsageError
 from rfdn_stream.nets import checkpoint
+from rfdn_stream.nets.base import Network, NetworkOptions, blank
 from rfdn_stream.nets.fetch import Progress, download, home, sha256_of
 from rfdn_stream.nets.fold import fold
-from rfdn_stream.nets.rfdn import RFDN, RFDNOptions, preset
+from rfdn_stream.nets.rfdn import preset
 
 Purpose = Literal["video", "image", "general"]
 
@@ -46,7 +44,7 @@ class ModelSpec:
 
     name: str
     architecture: str
-    options: RFDNOptions
+    options: NetworkOptions
     value_range: str
     precisions: tuple[str, ...]
     file: Path
@@ -73,9 +71,7 @@ class ModelSpec:
     @property
     def parameters(self) -> int:
         """Weights and biases, counted."""
-        with torch.device("meta"):
-            net = registry.load(registry.ARCHITECTURES, self.architecture, "architecture")(self.options)
-        return sum(p.numel() for p in net.parameters())
+        return sum(p.numel() for p in blank(self.architecture, self.options).parameters())
 
     @property
     def activation_floats_per_pixel(self) -> int:
@@ -206,7 +202,7 @@ def fetch_model(name: str, progress: Progress | None = None) -> Path:
 
 def open_model(
     model: str | Path | ModelSpec, scale: int | None = None, *, folded: bool = True
-) -> tuple[RFDN, ModelSpec]:
+) -> tuple[Network, ModelSpec]:
     """A network with its weights, on the CPU in float32, and its description.
 
     Args:
@@ -229,6 +225,19 @@ def open_model(
     return (fold(net, known.value_range) if folded else net), known
 
 
+def describe(model: str | Path) -> ModelSpec:
+    """What is known of a model, without its weights where the catalogue knows it.
+
+    Args:
+        model: a name of the catalogue, or the path of a weights file (which then describes itself).
+
+    Raises:
+        UsageError: no such model.
+        ModelError: the weights file is missing, damaged, or of a network that there is not.
+    """
+    return _named(model) or _open_file(Path(model))[1]
+
+
 def _named(model: str | Path) -> ModelSpec | None:
     """The model of that name; None where the name must be a path's."""
     if any(str(model) == known.name for known in MODELS):
@@ -246,7 +255,7 @@ def _check_scale(model: ModelSpec, scale: int | None) -> None:
         )
 
 
-def _open_known(model: ModelSpec) -> RFDN:
+def _open_known(model: ModelSpec) -> Network:
     if not model.available:
         raise UsageError(f"the weights of {model.name} are not here yet; {_remedy(model)}")
     if sha256_of(model.path) != model.sha256:
@@ -256,7 +265,7 @@ def _open_known(model: ModelSpec) -> RFDN:
     return net
 
 
-def _open_file(path: Path) -> tuple[RFDN, ModelSpec]:
+def _open_file(path: Path) -> tuple[Network, ModelSpec]:
     """A weights file of the user's own, and what can be told of it."""
     state, metadata = checkpoint.load(path)
     try:

@@ -7,7 +7,7 @@ programs put around a state dict. What a network is, is told by the names and sh
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +17,14 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 from torch.nn import functional as F
 
-from rfdn_stream import registry
 from rfdn_stream.errors import ModelError, UsageError
-from rfdn_stream.nets.blocks import ResidualConv
+from rfdn_stream.nets.base import Network, NetworkOptions, architectures, blank
 from rfdn_stream.nets.fold import VALUE_RANGES
-from rfdn_stream.nets.rfdn import RFDN, RFDNOptions
 
 State = dict[str, Tensor]
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model")
 """Keys that a state dict may lie under; where several are there, the first: averaged weights are the better."""
-
-EXPECTED = "an RFDN in its authors' layout (fea_conv, B1.c1_d, ..., LR_conv, upsampler.0)"
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class Description:
     """What a set of weights is: `architecture` is a name of registry.ARCHITECTURES, `value_range` of VALUE_RANGES."""
 
     architecture: str
-    options: RFDNOptions
+    options: NetworkOptions
     value_range: str
 
 
@@ -93,13 +89,13 @@ def _state_in(content: object, path: Path) -> State:
     while isinstance(content, dict) and (wrapper := next((key for key in WRAPPERS if key in content), None)):
         content = content[wrapper]
     if not (isinstance(content, dict) and content and all(isinstance(v, Tensor) for v in content.values())):
-        raise ModelError(f"{path} holds no state dict of tensors; expected the weights of {EXPECTED}")
+        raise ModelError(f"{path} holds no state dict of tensors; expected the weights of {_expected()}")
     if not all(str(key).isprintable() for key in content):  # names end up in messages
         raise ModelError(f"{path} is damaged: the names of its tensors are not text; copy or download it again")
     return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
-def build(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[RFDN, Description]:
+def build(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[Network, Description]:
     """The network that these weights belong to, holding them as float32, and its description.
 
     Args:
@@ -114,10 +110,9 @@ def build(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[RFD
         if not (tensor.is_floating_point() and tensor.isfinite().all()):
             raise ModelError(f"the weights are damaged: {name} holds values that are not finite numbers")
     architecture, options = _recognise(state, metadata)
-    with torch.device("meta"):  # parameters without values: they come from the state
-        net: RFDN = registry.load(registry.ARCHITECTURES, architecture, "architecture")(options)
-    if differences := _differences(net.state_dict(), state):
-        raise ModelError(f"the weights do not fit the network that they resemble ({options}): {differences}")
+    net = blank(architecture, options)
+    if found := differences(net.state_dict(), state):
+        raise ModelError(f"the weights do not fit the network that they resemble ({options}): {found}")
     net.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     value_range = metadata.get("value_range") or measured_range(net)
     if value_range not in VALUE_RANGES:
@@ -125,36 +120,63 @@ def build(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[RFD
     return net, Description(architecture, options, value_range)
 
 
-def _recognise(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[str, RFDNOptions]:
+def _recognise(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[str, NetworkOptions]:
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    for architecture in registry.ARCHITECTURES:
+    for architecture, kind in architectures().items():
         try:
-            options = registry.load(registry.ARCHITECTURES, architecture, "architecture").options_from(shapes, metadata)
+            options = kind.options_from(shapes, metadata)
         except UsageError as error:
             raise ModelError(f"the weights are of no network there is: {error}") from None
         if options is not None:
             return architecture, options
     some = ", ".join(f"{name} {list(shape)}" for name, shape in list(shapes.items())[:3])
-    raise ModelError(f"the weights are another network's: {len(shapes)} tensors, {some}, ...; expected {EXPECTED}")
+    raise ModelError(
+        f"the weights are another network's: {len(shapes)} tensors, {some}, ...; "
+        f"expected {_expected()}{_nearest(state)}"
+    )
 
 
-def _differences(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
+def _expected() -> str:
+    """The networks whose weights are read, and how to tell them."""
+    return " or ".join(f"{kind.__name__} ({kind.layout})" for kind in architectures().values())
+
+
+def _nearest(state: Mapping[str, Tensor]) -> str:
+    """The published network with the most names in common and the names that differ; empty where all do."""
+    published = {
+        name: blank(architecture, options).state_dict().keys()
+        for architecture, kind in architectures().items()
+        for name, options in kind.published.items()
+    }
+    nearest, names = max(published.items(), key=lambda item: len(item[1] & state.keys()))
+    if not names & state.keys():
+        return ""
+    return f"; nearest is {nearest}: " + "; ".join(_name_differences(names, state.keys()))
+
+
+def differences(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
     """What sets the tensors apart from those expected, the first of each kind named; empty where they fit."""
-    missing = [name for name in expected if name not in got]
-    unexpected = [name for name in got if name not in expected]
     misshaped = [
         f"{name} is {list(got[name].shape)} and should be {list(tensor.shape)}"
         for name, tensor in expected.items()
         if name in got and got[name].shape != tensor.shape
     ]
-    kinds = (("missing ", missing), ("unexpected ", unexpected), ("", misshaped))
-    return "; ".join(
-        label + names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "") for label, names in kinds if names
-    )
+    return "; ".join([*_name_differences(expected.keys(), got.keys()), *_first("", misshaped)])
+
+
+def _name_differences(expected: KeysView[str], got: KeysView[str]) -> list[str]:
+    missing = [name for name in expected if name not in got]
+    unexpected = [name for name in got if name not in expected]
+    return _first("missing ", missing) + _first("unexpected ", unexpected)
+
+
+def _first(label: str, names: list[str]) -> list[str]:
+    """One phrase that names the first; none where there is none."""
+    return [label + names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")] if names else []
 
 
 @torch.no_grad()
-def measured_range(net: RFDN) -> str:
+def measured_range(net: Network) -> str:
     """The value range that a network works on: the one in which it enlarges a smooth pattern most faithfully.
 
     The mean errors of the two differ by a factor of 8 and more for trained weights.
@@ -172,7 +194,7 @@ def measured_range(net: RFDN) -> str:
     return min(VALUE_RANGES, key=error)
 
 
-def save(path: str | Path, net: RFDN, metadata: Mapping[str, str]) -> None:
+def save(path: str | Path, net: Network, metadata: Mapping[str, str]) -> None:
     """Writes a network to a safetensors file that describes itself; the file is there whole or not at all.
 
     Args:
@@ -183,7 +205,7 @@ def save(path: str | Path, net: RFDN, metadata: Mapping[str, str]) -> None:
     Raises:
         ModelError: the file cannot be written.
     """
-    if not any(isinstance(module, ResidualConv) for module in net.modules()):
+    if net.folded:
         raise ValueError("a folded network cannot be saved; save the one that it was folded from")
     path = Path(path)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}

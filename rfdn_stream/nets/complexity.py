@@ -1,17 +1,21 @@
 """How much a network costs, counted the way the papers count it, without running it.
 
 Parameters and mult-adds are those of arXiv 2009.11551 (mult-adds for a 1280x720 output); activations and
-convolutions those of the AIM 2020 challenge on efficient super-resolution (arXiv 2009.06943).
+convolutions those of the AIM 2020 challenge on efficient super-resolution (arXiv 2009.06943, for a 256x256
+picture put in).
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from rfdn_stream.errors import UsageError
+from rfdn_stream.nets.base import Network
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,22 @@ def count(net: nn.Module, width: int, height: int) -> Complexity:
     return Complexity(sum(p.numel() for p in net.parameters()), sum(macs), sum(activations), len(macs))
 
 
-def macs_for_output(net: nn.Module, scale: int, width: int = 1280, height: int = 720) -> float:
-    """Mult-adds for an output of width x height, in the papers' way.
+def count_for_output(net: Network, width: int = 1280, height: int = 720) -> Complexity:
+    """The cost of one picture of width x height pixels given out, in the papers' way.
 
-    Where the scale does not divide the output's sides (1280 / 3), the papers count the fraction of a pixel
-    too: mult-adds of the next whole size, times the ratio of the areas.
+    Where the scale does not divide the sides (1280 / 3), the papers count the fraction of a pixel too: what the
+    next whole size costs, times the ratio of the areas.
+
+    Raises:
+        UsageError: the network takes no picture as small as that.
     """
+    scale, least = net.options.scale, net.options.minimum_size
+    if min(width, height) < least * scale:
+        raise UsageError(
+            f"at x{scale} an output of {width}x{height} is too small for this network; "
+            f"{least * scale}x{least * scale} or more"
+        )
     columns, rows = -(-width // scale), -(-height // scale)
-    return count(net, columns, rows).macs * (width * height / scale**2) / (columns * rows)
+    whole = count(net, columns, rows)
+    share = width * height / scale**2 / (columns * rows)
+    return replace(whole, macs=round(whole.macs * share), activations=round(whole.activations * share))

@@ -17,15 +17,15 @@ import copy
 import torch
 from torch import nn
 
+from rfdn_stream.nets.base import Network
 from rfdn_stream.nets.blocks import ResidualConv
-from rfdn_stream.nets.rfdn import RFDN
 
 VALUE_RANGES = {"0..1": 1.0, "0..255": 255.0}
 """The largest value of a picture, by the name that model descriptions give to the range."""
 
 
 @torch.no_grad()
-def fold(net: RFDN, value_range: str = "0..1") -> RFDN:
+def fold[N: Network](net: N, value_range: str = "0..1") -> N:
     """A copy of the network that takes and gives 0..1, in evaluation mode and without gradients.
 
     Args:
@@ -41,6 +41,7 @@ def fold(net: RFDN, value_range: str = "0..1") -> RFDN:
     folded.get_parameter("fea_conv.weight").mul_(peak)
     folded.get_parameter("upsampler.0.weight").div_(peak)
     folded.get_parameter("upsampler.0.bias").div_(peak)
+    folded.folded = True
     return folded
 
 

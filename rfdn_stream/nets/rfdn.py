@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from rfdn_stream.errors import ModelError, UsageError
-from rfdn_stream.nets.blocks import ATTENTIONS, RFDB, FusingConv, activate, conv
+from rfdn_stream.errors import UsageError
+from rfdn_stream.nets.base import SCALES, Network, Shapes
+from rfdn_stream.nets.blocks import ATTENTIONS, BLOCKS
 
 
 @dataclass(frozen=True)
@@ -19,11 +18,14 @@ class RFDNOptions:
 
     Args:
         channels: of every full-size map.
-        blocks: how many RFDBs follow one another.
+        blocks: how many blocks follow one another.
         attention: ``esa`` (spatial) or ``cca`` (by channel).
         block_residual: whether each block adds its input to its output.
         scale: enlargement, 2, 3 or 4.
-        distillation: the part of the channels that each step of a block distils.
+        distillation: the part of the channels that each step of a block distils; in ``base`` and ``srb``, which
+            distil nothing, the part that is left at their end.
+        block: ``rfdb``, or what the paper's ablation study sets against it: ``fdc`` (feature distillation
+            connections alone), ``srb`` (shallow residual blocks alone), ``base`` (neither).
     """
 
     channels: int = 50
@@ -32,12 +34,15 @@ class RFDNOptions:
     block_residual: bool = False
     scale: int = 2
     distillation: float = 0.5
+    block: str = "rfdb"
 
     def __post_init__(self) -> None:
-        if self.scale not in (2, 3, 4):
+        if self.scale not in SCALES:
             raise UsageError(f"an RFDN enlarges by 2, 3 or 4, not by {self.scale}")
         if self.attention not in ATTENTIONS:
             raise UsageError(f"unknown attention {self.attention!r}; available: {', '.join(ATTENTIONS)}")
+        if self.block not in BLOCKS:
+            raise UsageError(f"unknown block {self.block!r}; available: {', '.join(BLOCKS)}")
         if self.channels < 4 or self.blocks < 1:
             raise UsageError(f"an RFDN takes 4 channels and 1 block or more, not {self.channels} and {self.blocks}")
         if not 0 < self.distillation <= 1 or self.distilled < 1:
@@ -57,10 +62,10 @@ class RFDNOptions:
     def activation_floats_per_pixel(self) -> int:
         """Values held at once, at most, for each pixel put in, when nothing is kept for gradients.
 
-        In a block: the first features, the fused sum, the block's input, and its distilled parts both apart
-        and concatenated; or later, the attention's input, mask and product.
+        The first features, the fused sum and a block's input, beside what the block itself holds.
         """
-        return 3 * self.channels + max(8 * self.distilled, 3 * self.channels)
+        block, attention = BLOCKS[self.block][0], ATTENTIONS[self.attention]
+        return 3 * self.channels + max(block.peak(self.channels, self.distilled), attention.peak(self.channels))
 
 
 PRESETS = {
@@ -70,77 +75,62 @@ PRESETS = {
 }
 """E-RFDN won the AIM 2020 challenge on efficient super-resolution; RFDN and RFDN-L are the paper's."""
 
+ABLATION = {
+    "RFDN-Base": replace(PRESETS["RFDN"], block="base", distillation=1.0),
+    "RFDN-SRB": replace(PRESETS["RFDN"], block="srb", distillation=1.0),
+    "RFDN-FDC": replace(PRESETS["RFDN"], block="fdc"),
+}
+"""RFDN with less in its blocks. The paper draws these blocks and gives no code; as here, Base and SRB are RFDB's
+chain of four 3x3 convolutions at full width, without distilled parts."""
+
 
 def preset(name: str, scale: int) -> RFDNOptions:
-    """The published network of that name at a scale; UsageError lists the names otherwise."""
-    if name not in PRESETS:
-        raise UsageError(f"unknown network {name!r}; available: {', '.join(PRESETS)}")
-    return replace(PRESETS[name], scale=scale)
+    """The RFDN of that name at a scale; UsageError lists the names otherwise."""
+    known = {**PRESETS, **ABLATION}
+    if name not in known:
+        raise UsageError(f"unknown network {name!r}; available: {', '.join(known)}")
+    return replace(known[name], scale=scale)
 
 
-class RFDN(nn.Module):
-    """Enlarges RGB pictures: [N, 3, H, W] to [N, 3, H * scale, W * scale].
+class RFDN(Network):
+    """The residual feature distillation network (see `Network`)."""
 
-    Values are in whatever range the weights were trained for; a folded network (`fold.fold`) takes and gives
-    0..1. Picture sides are at least `options.minimum_size`, else forward raises ModelError.
-    """
+    prefix = "B"
+    layout = "fea_conv, B1.c1_d, ..., LR_conv, upsampler.0"
+    published = PRESETS
+    variants = ABLATION
+    options: RFDNOptions
 
-    def __init__(self, options: RFDNOptions) -> None:
-        super().__init__()
-        self.options = options
-        o = options
-        self.fea_conv = conv(3, o.channels, 3)
-        self.block_names = tuple(f"B{k}" for k in range(1, o.blocks + 1))
-        for name in self.block_names:
-            self.add_module(name, RFDB(o.channels, o.distilled, o.attention, residual=o.block_residual))
-        self.c = nn.ModuleList([FusingConv(o.blocks, o.channels, o.channels)])
-        self.LR_conv = conv(o.channels, o.channels, 3)
-        self.upsampler = nn.ModuleList([conv(o.channels, 3 * o.scale**2, 3)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] to [N, 3, H * scale, W * scale]."""
-        height, width = x.shape[-2:]
-        least = self.options.minimum_size
-        if min(height, width) < least:
-            raise ModelError(f"the network takes {least}x{least} pixels or more, got {width}x{height}: pad the frame")
-        shallow = self.fea_conv(x)  # [N, C, H, W]
-        deep = activate(self.c[0](self._features(shallow)))
-        y = self.LR_conv(deep).add_(shallow)
-        del deep, shallow
-        y = self.upsampler[0](y)  # [N, 3 * scale^2, H, W]
-        return F.pixel_shuffle(y, self.options.scale)
-
-    def _features(self, x: Tensor) -> Iterator[Tensor]:
-        """The output of each block, made when it is asked for."""
-        for name in self.block_names:
-            x = self.get_submodule(name)(x)
-            yield x
-
-    def metadata(self) -> dict[str, str]:
-        """What a weights file says of its network, as text."""
-        name = next((n for n, p in PRESETS.items() if replace(p, scale=self.options.scale) == self.options), "RFDN")
-        return {"architecture": name, **{k: str(v) for k, v in asdict(self.options).items()}}
+    def block(self) -> nn.Module:
+        """A new block, [N, C, H, W] to the same shape."""
+        o = self.options
+        kind, shallow = BLOCKS[o.block]
+        return kind(o.channels, o.distilled, o.attention, residual=o.block_residual, shallow=shallow)
 
     @staticmethod
-    def options_from(shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]) -> RFDNOptions | None:
+    def options_from(shapes: Shapes, metadata: Mapping[str, str]) -> RFDNOptions | None:
         """The options of the network that parameters of these shapes belong to; None where it is not an RFDN.
 
-        The shapes tell everything but the block residual, which has no parameters: `metadata` tells that, and
-        where it does not, a network has it with channel attention and not with spatial attention, as in all
-        published ones. Parameters that are missing or misshaped are left to be found when they are loaded.
+        Identities have no parameters, so `metadata` tells of them. Where it does not, a network has the block
+        residual with channel attention and not with spatial attention, as in all published ones, and its 3x3
+        steps are shallow residual blocks. Parameters that are missing or misshaped are left to be found when
+        they are loaded.
+
+        Raises:
+            UsageError: the options that shapes and metadata tell are not possible.
         """
-        first, last = shapes.get("fea_conv.weight"), shapes.get("upsampler.0.weight")
-        distil = shapes.get("B1.c1_d.weight")
+        body = RFDN.body_from(shapes)
+        last = shapes.get("B1.c4.weight")
         attention = next((name for name in ATTENTIONS if f"B1.{name}.conv1.weight" in shapes), None)
-        if not (first and first[0] and last and distil and attention):
+        if not (body and last and attention):
             return None
-        channels = first[0]
-        residual = metadata.get("block_residual", str(attention == "cca"))
+        distils = any(key.startswith("B1.c1_d.") for key in shapes)
         return RFDNOptions(
-            channels=channels,
-            blocks=len({key.partition(".")[0] for key in shapes if re.match(r"B\d+\.", key)}),
+            channels=body.channels,
+            blocks=body.blocks,
             attention=attention,
-            block_residual=residual == "True",
-            scale=round((last[0] / 3) ** 0.5),
-            distillation=distil[0] / channels,
+            block_residual=metadata.get("block_residual", str(attention == "cca")) == "True",
+            scale=body.scale,
+            distillation=last[0] / body.channels,
+            block=metadata.get("block", "rfdb" if distils else "srb"),
         )

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import torch
 
 from rfdn_stream.errors import ModelError
-from rfdn_stream.nets.catalogue import open_model
+from rfdn_stream.nets.catalogue import ModelSpec, open_model
 from rfdn_stream.nets.fold import VALUE_RANGES
 from rfdn_stream.nets.rfdn import PRESETS, RFDN, RFDNOptions, preset
 
@@ -27,9 +27,17 @@ def choose_network(model: str | None, scale: int | None, start: str | None) -> R
     """
     if start is None:
         return preset(model or "E-RFDN", scale or 2)
-    options = open_model(start, folded=False)[0].options
+    options = open_rfdn(start)[0].options
     scale = scale or options.scale
     return preset(model, scale) if model else replace(options, scale=scale)
+
+
+def open_rfdn(source: str) -> tuple[RFDN, ModelSpec]:
+    """A model as it was trained; ModelError where it is no RFDN, which is what is trained here."""
+    net, spec = open_model(source, folded=False)
+    if not isinstance(net, RFDN):
+        raise ModelError(f"{source} holds a network of architecture {spec.architecture}; training takes RFDN's weights")
+    return net, spec
 
 
 def network_name(options: RFDNOptions) -> str:
@@ -63,7 +71,7 @@ def take_weights(net: RFDN, source: str) -> str:
         UsageError, ModelError: there is no such model, or it cannot be read (`open_model`).
         ModelError: it is another network; the message says which tensors differ.
     """
-    donor, spec = open_model(source, folded=False)
+    donor, spec = open_rfdn(source)
     same_scale = donor.options.scale == net.options.scale
     theirs = {name: tensor for name, tensor in donor.state_dict().items() if same_scale or UPSAMPLER not in name}
     ours = {name: tensor for name, tensor in net.state_dict().items() if same_scale or UPSAMPLER not in name}

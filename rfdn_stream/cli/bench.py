@@ -1,0 +1,80 @@
+"""``rfdn-stream bench``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rfdn_stream.doctor.bench import Speed
+
+COLUMNS = ("in", "out", "frames", "fps", "s/frame", "network", "colour", "idle")
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """``1280x720`` as (width, height)."""
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found or not (int(found[1]) and int(found[2])):
+        raise typer.BadParameter(f"{text!r} is not a frame size; write WIDTHxHEIGHT, as 1280x720")
+    return int(found[1]), int(found[2])
+
+
+def bench_command(
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WxH", help="Frames to put in; may be given several times. [dim]Default: by the device.[/]"
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="As for upscale.")] = None,
+    scale: Annotated[int | None, typer.Option(help="As for upscale.")] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="As for upscale.")] = "auto",
+    precision: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="As for upscale.")] = "auto",
+    tile: Annotated[int | None, typer.Option(metavar="PX", help="As for upscale.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure each size, about.")] = 10.0,
+    json: Annotated[bool, typer.Option("--json", help="Figures as JSON on stdout.")] = False,
+) -> None:
+    """Measure how many frames a second this machine enlarges, without decoding and encoding.
+
+    Shares are of the time that frames took; idle is when the network had nothing to do.
+    """
+    sizes = [frame_size(text) for text in size or []]
+    from rfdn_stream.doctor.bench import CPU_SIZES, GPU_SIZES, measure
+    from rfdn_stream.upscaler import Upscaler
+
+    with Upscaler(model, scale=scale, device=device, precision=precision, tile=tile) as upscaler:
+        what = f"{upscaler.model.name} x{upscaler.scale} on {upscaler.device.name}, {upscaler.engine.description}"
+        if not json:
+            typer.echo(what)
+        on_cpu = upscaler.device.torch_device.type == "cpu"
+        speeds = [measure(upscaler, *each, seconds) for each in sizes or (CPU_SIZES if on_cpu else GPU_SIZES)]
+        if json:
+            from dataclasses import asdict
+            from json import dumps
+
+            typer.echo(dumps({"what": what, "speeds": [asdict(speed) for speed in speeds]}, indent=2))
+        else:
+            _print(speeds, upscaler.scale)
+
+
+def _print(speeds: list[Speed], scale: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*COLUMNS, box=box.SIMPLE_HEAD)
+    for column in table.columns:
+        column.justify = "right"
+    for speed in speeds:
+        shares = (f"{share:.1%}" for share in (speed.network, speed.colour, speed.idle))
+        table.add_row(
+            f"{speed.width}x{speed.height}",
+            f"{speed.width * scale}x{speed.height * scale}",
+            str(speed.frames),
+            f"{speed.fps:.3g}",
+            f"{1 / speed.fps:.3g}",
+            *shares,
+        )
+    Console(highlight=False).print(table)

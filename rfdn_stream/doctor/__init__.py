@@ -1,0 +1,1 @@
+"""What this machine has for rfdn-stream, what it lacks, what that costs, and how to get it."""

@@ -1,0 +1,142 @@
+"""What can be told of a machine in a few seconds, without running a network."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rfdn_stream import __version__
+from rfdn_stream.doctor.finding import Finding, absent, broken, ok
+from rfdn_stream.errors import RfdnError
+
+ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks")
+NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
+LOW_SPACE = 10e9  # bytes: an hour of 4K at the default quality
+
+# Optional libraries: import name, distribution, extra, what goes without it.
+OPTIONAL = (
+    ("vapoursynth", "vapoursynth", "vapoursynth", "no use inside VapourSynth scripts"),
+    ("openvino", "openvino", "openvino", "no OpenVINO engine"),
+    ("ray", "ray", "ray", "no spreading over a cluster"),
+    ("pyvirtualcam", "pyvirtualcam", "live", "no virtual camera"),
+    ("onnxruntime", "onnxruntime", "export", "no export to ONNX"),
+    ("matplotlib", "matplotlib", "plot", "no plots"),
+)
+
+
+def examine(folder: Path) -> Iterator[Finding]:
+    """Looks at everything; `folder` is where results would be written. Never raises for what it finds."""
+    yield ok(
+        "rfdn-stream", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    )
+    yield from _torch()
+    yield from _gpu()
+    yield from _media()
+    yield from _models()
+    yield from _optional()
+    yield _space(folder)
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    from rfdn_stream.engines.torch_engine import choose_precision
+
+    precision, why = choose_precision("auto", torch.device("cpu"))
+    capability = torch.backends.cpu.get_cpu_capability()
+    yield ok("torch", f"{torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()} processors")
+    if capability in ("DEFAULT", "NO AVX"):
+        yield broken("CPU", f"{platform.machine()}, no AVX2", "several times slower", "use another machine")
+    else:
+        yield ok("CPU", f"{capability}; {precision} ({why})")
+
+
+def _gpu() -> Iterator[Finding]:
+    import torch
+
+    if torch.version.cuda is None:
+        yield absent("GPU", "this torch was built without CUDA", "everything runs on the CPU", CUDA_TORCH)
+        return
+    if not torch.cuda.is_available():
+        yield absent("GPU", "no NVIDIA card with a driver that torch can use", "everything runs on the CPU", DRIVER)
+        return
+    for index in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(index)
+        memory = f"{card.total_memory / 2**30:.0f} GiB"
+        yield ok(
+            f"GPU cuda:{index}", f"{card.name}, {memory}, compute {card.major}.{card.minor}, CUDA {torch.version.cuda}"
+        )
+    major = torch.version.cuda.partition(".")[0]
+    yield _library("cupy", f"cupy-cuda{major}x", f"cuda{major}", "slower colour conversion on the card")
+
+
+CUDA_TORCH = "pip install torch from https://pytorch.org with the CUDA version of your driver"
+DRIVER = "with an NVIDIA card: install its driver (nvidia-smi shows it)"
+
+
+def _media() -> Iterator[Finding]:
+    import av
+    from av.codec import codecs_available
+
+    libraries = av.library_versions["libavcodec"]
+    yield ok("PyAV", f"{av.__version__}, libavcodec {'.'.join(map(str, libraries))}")
+    there = [name for name in ENCODERS if name in codecs_available]
+    missing = [name for name in ENCODERS if name not in codecs_available]
+    if "libx264" in missing or "libx265" in missing:
+        yield broken("encoders", ", ".join(there), f"no {', '.join(missing)}", "pip install --force-reinstall av")
+    else:
+        yield ok("encoders", ", ".join(there) + (f"; not {', '.join(missing)}" if missing else ""))
+    nvenc = [name for name in NVENC if name in codecs_available]
+    yield ok("NVENC", f"{', '.join(nvenc) or 'none'} in this PyAV; they need a card and a driver")
+
+
+def _models() -> Iterator[Finding]:
+    from rfdn_stream.nets.catalogue import default_model, models, open_model
+
+    for purpose in ("video", "image"):
+        try:
+            model = default_model(2, purpose)
+            open_model(model)
+        except RfdnError as failure:
+            yield broken(f"model for {purpose}", str(failure), "nothing works without it", "install rfdn-stream anew")
+        else:
+            yield ok(f"model for {purpose}", f"{model.name}, whole")
+    there = [model.name for model in models() if model.available]
+    missing = [model for model in models() if not model.available]
+    yield ok("models here", ", ".join(there))
+    for model in missing:
+        remedy = f"rfdn-stream models fetch {model.name}"
+        yield absent(f"model {model.name}", "not fetched", f"no x{model.scale} by it", remedy)
+
+
+def _optional() -> Iterator[Finding]:
+    for module, distribution, extra, cost in OPTIONAL:
+        yield _library(module, distribution, extra, cost)
+
+
+def _library(module: str, distribution: str, extra: str, cost: str) -> Finding:
+    """An optional library: looked for, not imported (some take seconds, and a broken one may crash)."""
+    if importlib.util.find_spec(module) is None:
+        return absent(module, "not installed", cost, f"pip install 'rfdn-stream[{extra}]'")
+    try:
+        return ok(module, version(distribution))
+    except PackageNotFoundError:  # installed under another name: cupy has one for each CUDA version
+        return ok(module, "installed")
+
+
+def _space(folder: Path) -> Finding:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as failure:
+        return broken(
+            "free space", f"{folder}: {failure.strerror}", "results cannot be written there", "choose another folder"
+        )
+    detail = f"{free / 1e9:.0f} GB in {folder.resolve()}"
+    if free < LOW_SPACE:
+        return broken("free space", detail, "a long video may not fit", "write to another disk")
+    return ok("free space", detail)

@@ -1,0 +1,69 @@
+"""The doctor tells the truth about this machine, and about a machine that lacks things."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+
+import av
+import pytest
+import torch
+
+from rfdn_stream.doctor.finding import State
+from rfdn_stream.doctor.machine import examine
+from rfdn_stream.nets import catalogue
+
+
+def by_part(folder):
+    return {finding.part: finding for finding in examine(folder)}
+
+
+def test_this_machine(tmp_path):
+    found = by_part(tmp_path)
+    assert torch.__version__ in found["torch"].detail
+    assert av.__version__ in found["PyAV"].detail
+    assert "libx264" in found["encoders"].detail
+    assert found["model for video"].detail == f"{catalogue.default_model(2).name}, whole"
+    assert str(tmp_path) in found["free space"].detail
+    assert not [f for f in found.values() if f.state is State.OK and (f.cost or f.remedy)]
+    assert not [f for f in found.values() if f.state is not State.OK and not f.cost]
+
+
+def test_an_absent_library_names_its_extra_and_its_cost(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
+    ray = by_part(tmp_path)["ray"]
+    assert (ray.state, ray.remedy) == (State.ABSENT, "pip install 'rfdn-stream[ray]'")
+    assert "cluster" in ray.cost
+
+
+def test_missing_weights_are_broken(tmp_path, monkeypatch):
+    gone = [catalogue.ModelSpec(**{**vars(model), "file": tmp_path / "none.safetensors"}) for model in catalogue.MODELS]
+    monkeypatch.setattr(catalogue, "MODELS", tuple(gone))
+    found = by_part(tmp_path)["model for video"]
+    assert found.state is State.BROKEN
+    assert "not here" in found.detail
+
+
+def test_a_nearly_full_disk_is_named(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**12, 10**12 - 10**9, 10**9))
+    assert by_part(tmp_path)["free space"].state is State.BROKEN
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    assert by_part(tmp_path / "none")["free space"].state is State.BROKEN
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_the_command(tmp_path, arguments):
+    command = [sys.executable, "-m", "rfdn_stream", "doctor", "--folder", str(tmp_path), *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    broken = [f.part for f in examine(tmp_path) if f.state is State.BROKEN]
+    assert ran.returncode == (1 if broken else 0), ran.stderr
+    if arguments:
+        assert [f["part"] for f in json.loads(ran.stdout) if f["state"] == "broken"] == broken
+    else:
+        assert "encoders" in ran.stdout
