@@ -71,7 +71,7 @@ def complexity(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME|FILE]...",
+            metavar="NAME|FILE",
             help="Networks of the papers, models, or weights files. [dim]Default: all published networks.[/]",
         ),
     ] = None,
@@ -88,8 +88,7 @@ def complexity(
 ) -> None:
     """Say what networks cost: parameters, mult-adds, activations and convolutions.
 
-    Counted as papers count: mult-adds of all convolutions, biases aside; activations are the elements of their
-    outputs.
+    Counted as papers count: mult-adds without biases, and all values that convolutions put out as activations.
     """
     width, height = frame_size(size)
     if plot is not None:
@@ -148,7 +147,7 @@ def _print_costs(rows: list[tuple[str, str, int, Complexity]], title: str) -> No
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("network", overflow="fold")
-    for column in ("scale", "parameters", "mult-adds, G", "activations, M", "convs"):
+    for column in ("scale", "parameters", "mult-adds\n(G)", "activations\n(M)", "convs"):
         table.add_column(column, justify="right")
     before = rows[0][0]
     for name, _, scale, cost in rows:

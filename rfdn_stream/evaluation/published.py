@@ -1,12 +1,11 @@
-"""What other networks cost and give, as their papers and the comparisons after them print it.
+"""What other networks cost and give, as comparisons in print commonly cite it.
 
-For x4: parameters, mult-adds for a 1280x720 output, and PSNR of luma on Set5. Sources: the PSNR is each network's
-own paper's (VDSR: Kim, Lee, Lee, CVPR 2016; DRRN: Tai, Yang, Liu, CVPR 2017; LapSRN: Lai et al., CVPR 2017, as
-measured again in later comparisons; MemNet: Tai et al., ICCV 2017; IDN: Hui, Wang, Gao, CVPR 2018; CARN-M: Ahn,
-Kang, Sohn, ECCV 2018; IMDN: Hui et al., ACM MM 2019; RFDN: Liu, Tang, Wu, 2020). Parameters and mult-adds of the
-first four and of CARN-M are those of CARN's paper (arXiv 1803.08664), IDN's those of the tables after it, IMDN's
-and RFDN's are counted by `nets.complexity` and agree with print. Comparisons differ: IDN is also given with 600K
-and 34.5 G, MemNet with 623.9 G.
+For x4: parameters, mult-adds for a 1280x720 output, and PSNR of luma on Set5. The networks: VDSR (Kim, Lee, Lee,
+CVPR 2016), DRRN (Tai, Yang, Liu, CVPR 2017), LapSRN (Lai et al., CVPR 2017), MemNet (Tai et al., ICCV 2017), IDN
+(Hui, Wang, Gao, CVPR 2018), CARN-M (Ahn, Kang, Sohn, arXiv 1803.08664), IMDN (Hui et al., arXiv 1909.11856), RFDN
+(Liu, Tang, Wu, arXiv 2009.11551). The costs of IMDN and RFDN are counted by `nets.complexity`; IMDN's agree with
+print. Comparisons differ here and there: IDN is also given with 600K or 678K parameters and 34.5 G mult-adds, MemNet
+with 623.9 G.
 """
 
 from __future__ import annotations
