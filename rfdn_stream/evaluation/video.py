@@ -89,7 +89,7 @@ def evaluate_video(
     """
     reference, scale = Path(reference), enlargers[0].scale
     with open_source(reference) as source:
-        luma_of(source.first)
+        _check(source)
         for encode in encodes:  # what cannot work fails at once
             plan_small(source, scale, encode)
         on_frame = _counting(on_progress, _expected(source, frames) * len(encodes) * (1 + len(enlargers)))
@@ -127,7 +127,7 @@ def compare_videos(
     """
     with open_source(result) as ours, open_source(reference) as original:
         for source in (ours, original):
-            luma_of(source.first)
+            _check(source)
         sizes = [f"{source.info.width}x{source.info.height}" for source in (ours, original)]
         if sizes[0] != sizes[1]:
             raise UsageError(
@@ -149,14 +149,19 @@ def luma_of(frame: Frame) -> Luma:
         MediaError: an RGB frame.
     """
     if frame.format.family == "rgb":
-        raise MediaError(
-            f"the luma of videos is measured, and {frame.format.name} has none; "
-            "convert the video first, for example: ffmpeg -i IN -pix_fmt yuv444p OUT"
-        )
+        raise MediaError(f"a frame of {frame.format.name} has no luma")
     numbers = conversion(frame.format, frame.color)
     step = 219 / numbers.span[0]  # 1 for 8 bits, 1/4 for 10; exact in limited range
     codes = (frame.planes[0] >> numbers.shift).astype(np.float64)
     return np.asarray(codes * step + (16 - numbers.offset[0] * step))
+
+
+def _check(source: Source) -> None:
+    if source.info.format.family == "rgb":
+        raise MediaError(
+            f"{source.path} is RGB ({source.info.format.name}) and has no luma to be measured; "
+            "convert it first, for example: ffmpeg -i IN -pix_fmt yuv444p OUT"
+        )
 
 
 def _counting(on_progress: OnProgress, total: int) -> OnFrame:
