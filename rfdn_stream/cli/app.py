@@ -11,6 +11,7 @@ from rfdn_stream import __version__
 from rfdn_stream.cli.bench import bench_command
 from rfdn_stream.cli.doctor import doctor_command
 from rfdn_stream.cli.evaluate import evaluate_command
+from rfdn_stream.cli.export import export_command
 from rfdn_stream.cli.models import models_app
 from rfdn_stream.cli.train import train_command
 from rfdn_stream.cli.upscale import upscale_command
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command("upscale")(upscale_command)
 app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
+app.command("export")(export_command)
 app.command("bench")(bench_command)
 app.command("doctor")(doctor_command)
 app.add_typer(models_app, name="models")
