@@ -20,7 +20,8 @@ Arrangement = Literal["planar", "semiplanar", "packed"]
 Matrix = Literal["bt601", "bt709", "bt2020", "rgb"]
 Range = Literal["limited", "full"]
 Siting = Literal["left", "center", "topleft"]
-Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Plane = npt.NDArray[Any]
+"""Samples, of `PixelFormat.dtype`."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,12 @@ class PixelFormat:
     Args:
         name: FFmpeg's name of the format.
         family: what the components mean.
-        bits: significant bits of a sample; samples above 8 bits are stored as little-endian uint16.
+        bits: significant bits of a sample, 8 to 16; those above 8 bits are stored as little-endian uint16.
         arrangement: planar (one plane a component), semiplanar (Y, then CbCr interleaved), packed.
-        subsampling: log2 of the chroma subsampling, (horizontal, vertical).
+        subsampling: log2 of the chroma subsampling, (horizontal, vertical), each 0 or 1.
         shift: unused low bits of a stored sample (6 for P010, whose samples are aligned to the top).
+        floating: samples are numbers of 16 or 32 bits instead of codes: black is 0 and white 1 in either range,
+            Cb and Cr are around 0, and no value is rounded or clamped, neither on the way in nor on the way out.
     """
 
     name: str
@@ -45,15 +48,18 @@ class PixelFormat:
     arrangement: Arrangement = "planar"
     subsampling: tuple[int, int] = (0, 0)
     shift: int = 0
+    floating: bool = False
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """uint8 for 8 bits, little-endian uint16 above."""
+        """uint8 for 8 bits, little-endian uint16 above; float16 or float32 where `floating`."""
+        if self.floating:
+            return np.dtype(f"<f{self.bits // 8}")
         return np.dtype(np.uint8) if self.bits == 8 else np.dtype("<u2")
 
     @property
     def code_max(self) -> int:
-        """The largest code, 2^bits - 1."""
+        """The largest code, 2^bits - 1; without meaning where `floating`."""
         return (1 << self.bits) - 1
 
     def chroma_size(self, width: int, height: int) -> tuple[int, int]:
@@ -162,6 +168,27 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
+class CardPlane:
+    """A plane in the memory of a card, which the host never sees.
+
+    Args:
+        tensor: of torch, in the shape that NumPy's view would have; row pitch is free.
+        ready: the event after which the samples are there; its `wait()` holds up the current stream. None = they are.
+    """
+
+    tensor: Any
+    ready: Any = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(str(self.tensor.dtype).removeprefix("torch."))
+
+
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One picture with its place in time.
 
@@ -172,6 +199,7 @@ class Frame:
         time_base: seconds a unit.
         duration: in units of `time_base`, 0 = unknown.
         origin: whatever made the frame (a PyAV frame), for side data; the engine hands it on untouched.
+        card: the planes of a picture that lies in a card's memory; `planes` is empty then.
 
     Raises:
         MediaError: planes do not fit the format and size.
@@ -186,14 +214,16 @@ class Frame:
     time_base: Fraction = Fraction(1, 1)
     duration: int = 0
     origin: Any = None
+    card: tuple[CardPlane, ...] = ()
 
     def __post_init__(self) -> None:
+        planes: tuple[Plane | CardPlane, ...] = (*self.planes, *self.card)
         want = self.format.plane_shapes(self.width, self.height)
-        got = tuple(p.shape for p in self.planes)
+        got = tuple(p.shape for p in planes)
         if got != want:
             raise MediaError(f"{self.format.name} {self.width}x{self.height} takes planes {want}, got {got}")
-        if any(p.dtype != self.format.dtype for p in self.planes):
-            raise MediaError(f"{self.format.name} takes {self.format.dtype} planes, got {self.planes[0].dtype}")
+        if any(p.dtype != self.format.dtype for p in planes):
+            raise MediaError(f"{self.format.name} takes {self.format.dtype} planes, got {planes[0].dtype}")
         if (self.format.family == "rgb") != (self.color.matrix == "rgb"):
             raise MediaError(f"format {self.format.name} does not go with matrix {self.color.matrix}")
         if self.time_base <= 0:
@@ -213,9 +243,12 @@ class Frame:
         for target, source in zip(planes, self.planes, strict=True):
             np.copyto(target, source)
 
-    def like(self, planes: tuple[Plane, ...], layout: Layout, color: ColorSpec) -> Frame:
+    def like(
+        self, planes: tuple[Plane, ...], layout: Layout, color: ColorSpec, card: tuple[CardPlane, ...] = ()
+    ) -> Frame:
         """A picture of other planes at this frame's place in time."""
-        return replace(self, planes=planes, format=layout.format, width=layout.width, height=layout.height, color=color)
+        format, width, height = layout.format, layout.width, layout.height
+        return replace(self, planes=planes, card=card, format=format, width=width, height=height, color=color)
 
 
 @dataclass(frozen=True)

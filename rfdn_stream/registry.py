@@ -11,9 +11,19 @@ from typing import Any
 
 from rfdn_stream.errors import UsageError
 
-DEVICES = {"cpu": "rfdn_stream.devices.cpu:CpuDevice"}
-ENGINES = {"torch": "rfdn_stream.engines.torch_engine:TorchEngine"}
-ARCHITECTURES = {"rfdn": "rfdn_stream.nets.rfdn:RFDN", "imdn": "rfdn_stream.nets.imdn:IMDN"}
+DEVICES = {  # the best first
+    "cuda": "rfdn_stream.devices.cuda:CudaDevice",
+    "cpu": "rfdn_stream.devices.cpu:CpuDevice",
+}
+ENGINES = {
+    "torch": "rfdn_stream.engines.torch_engine:TorchEngine",
+    "graph": "rfdn_stream.engines.graph:GraphEngine",
+    "compile": "rfdn_stream.engines.compiled:CompiledEngine",
+}
+ARCHITECTURES = {
+    "rfdn": "rfdn_stream.nets.rfdn:RFDN",
+    "imdn": "rfdn_stream.nets.imdn:IMDN",
+}
 
 
 def load(table: dict[str, str], name: str, kind: str) -> Any:

@@ -5,38 +5,51 @@ frame -> [pin_in] -> h2d -> pre kernel -> network -> post kernel -> d2h -> [pin_
 
 from __future__ import annotations
 
+import logging
 import threading
-import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from rfdn_stream import registry
-from rfdn_stream.devices.base import Device
+from rfdn_stream.arrays import Array, array_of, frame_of
+from rfdn_stream.devices.base import Device, NoDeviceError
 from rfdn_stream.devices.ring import Ring, Slot
 from rfdn_stream.engines.base import Engine
-from rfdn_stream.errors import ModelError, RfdnError, UsageError
-from rfdn_stream.frame import FORMATS, RGB_FULL, ColorSpec, Frame, Layout, PixelFormat
+from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
+from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat
+from rfdn_stream.kernels.resample import resample
+from rfdn_stream.nets.blend import denoised
 from rfdn_stream.nets.catalogue import default_model, open_model
+from rfdn_stream.ticket import HEAD, Ticket
+
+log = logging.getLogger("rfdn_stream")
 
 Output = tuple[PixelFormat, ColorSpec]
-Array = npt.NDArray[Any]
 
 
 @dataclass
 class Work:
-    """What the compute stream has done so far; seconds are wall clock."""
+    """What the compute stream has done for the frames claimed so far, in seconds by the device's own clock."""
 
     frames: int = 0
     network_seconds: float = 0.0
     colour_seconds: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def add(self, network: float, colour: float) -> None:
+        """One more frame, whichever thread claims it."""
+        with self._lock:
+            self.frames += 1
+            self.network_seconds += network
+            self.colour_seconds += colour
 
 
 @dataclass(frozen=True)
@@ -50,114 +63,30 @@ class _Job:
     target_color: ColorSpec
 
 
-class Ticket:
-    """A frame on its way. Claim it once: with `result()`, or as a context manager without a copy.
-
-        frame = ticket.result()          # the frame owns its memory
-        with ticket as frame:            # views of the slot, valid inside the block, on this thread
-            encoder.encode(frame)
-
-    Submit nothing inside such a block: the new frame may need the very slot that the block holds.
-    """
-
-    def __init__(self, upscaler: Upscaler, slot: Slot, frame: Frame, target: Layout, color: ColorSpec) -> None:
-        self._upscaler, self._source, self._target, self._color = upscaler, frame, target, color
-        self._slot: Slot | None = slot
-        self._result: Frame | None = None
-        self._failure: BaseException | None = None
-        self._viewing = False
-        # Held while the slot is viewed, so that nobody takes the slot from under the viewer.
-        self._lock = threading.RLock()
-
-    def result(self) -> Frame:
-        """Waits for the enlarged frame and returns it in memory of its own; raises what went wrong."""
-        self.detach()
-        if self._failure is not None:
-            raise self._failure
-        assert self._result is not None
-        return self._result
-
-    def done(self) -> bool:
-        """Whether `result()` would return at once."""
-        slot = self._slot
-        return slot is None or slot.d2h.done()
-
-    def wait(self) -> None:
-        """Waits until the frame is there, without claiming it."""
-        slot = self._slot
-        if slot is not None:
-            slot.d2h.synchronize()
-
-    def __enter__(self) -> Frame:
-        self._lock.acquire()
-        try:
-            if self._slot is None:
-                return self.result()
-            self._viewing = True
-            return self._view(self._slot)
-        except BaseException:
-            self._leave()
-            raise
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self._leave()
-
-    def detach(self) -> None:
-        """Takes the result out of the slot, so that the slot can serve another frame."""
-        with self._lock:
-            if self._slot is None:
-                return
-            if self._viewing:
-                raise RfdnError("every slot is in use by this thread; leave a ticket's block before submitting more")
-            try:
-                view = self._view(self._slot)
-                self._result = view.like(tuple(p.copy() for p in view.planes), self._target, self._color)
-            except BaseException as failure:  # noqa: BLE001 - raised by result()
-                self._failure = failure
-            self._release()
-
-    def fail(self, failure: BaseException) -> None:
-        """This frame's computation failed; others go on."""
-        self._failure = failure
-
-    def _view(self, slot: Slot) -> Frame:
-        slot.d2h.synchronize()
-        if self._failure is not None:
-            raise self._failure
-        memory = self._upscaler.device.host(slot.pin_out, write=False)
-        return self._source.like(self._target.planes(memory), self._target, self._color)
-
-    def _leave(self) -> None:
-        if self._viewing:
-            self._viewing = False
-            self._release()
-        self._lock.release()
-
-    def _release(self) -> None:
-        if self._slot is not None:
-            self._upscaler.release(self._slot)
-            self._slot = None
-
-
 class Upscaler:
     """Enlarges frames with RFDN. Usable from several threads; up to `depth` frames are in flight.
 
     Args:
         model: a name of the catalogue (`rfdn-stream models`) or a weights file; None = the default for video.
         scale: 2, 3 or 4; None = the model's own, or 2.
-        device: ``auto``, ``cpu``, or ``cuda:N``.
+        device: ``cpu``, ``cuda:N``, or ``auto``: a card that works, else the CPU.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16``.
         tile: side of tiles in input pixels; 0 = always whole frames, None = whole frames while they fit.
+        engine: what runs the network, a name of the device's `engines`; ``auto`` = the first of them.
         depth: slots in the ring, 1 or more.
         dither: ordered dither instead of plain rounding where codes are made.
         purpose: which default model: ``video`` or ``image``.
+        strength: how much of the network's result is taken, the rest being the source enlarged by Lanczos: 1 = all,
+            0 = nothing, and the network does not run.
+        denoise: instead of a model: 0 = the model for images, 1 = the one for video, which removes what encoders
+            leave; between, their weights mixed (`nets.blend`).
 
     Attributes:
         device, engine, model: what runs, on what, with which weights (a `ModelSpec`).
         work: what the compute stream has done so far.
 
     Raises:
-        UsageError: a name, scale, device or precision that does not exist.
+        UsageError: a name, scale, device or precision that does not exist, or options that exclude each other.
         ModelError: weights that are missing, damaged or another network's.
 
     Example:
@@ -173,18 +102,30 @@ class Upscaler:
         device: str | Device = "auto",
         precision: str = "auto",
         tile: int | None = None,
+        engine: str = "auto",
         depth: int = 3,
         dither: bool = False,
         purpose: str = "video",
+        strength: float = 1.0,
+        denoise: float | None = None,
     ) -> None:
         if depth < 1:
             raise UsageError(f"depth {depth} is too small; a ring has at least one slot")
+        if not 0 <= strength <= 1:
+            raise UsageError(f"strength {strength:g} is outside its range; choose 0 (no network) to 1 (all of it)")
+        if denoise is not None and model is not None:
+            raise UsageError("denoise chooses the model by itself; leave out one of the two, model or denoise")
         self.device = open_device(device) if isinstance(device, str) else device
-        network, self.model = open_model(model or default_model(scale or 2, purpose), scale)
-        engine_class = registry.load(registry.ENGINES, "torch", "engine")
+        if denoise is None:
+            network, self.model = open_model(model or default_model(scale or 2, purpose), scale)
+        else:
+            network, self.model = denoised(scale or 2, denoise)
+        engine_class = registry.load(registry.ENGINES, _engine_for(self.device, engine), "engine")
         self.engine: Engine = engine_class(network, self.model, self.device.torch_device, precision, tile)
         self.work = Work()
         self._dither = dither
+        self._strength = strength
+        self._rgb: torch.Tensor | None = None  # the compute stream's own; the last frame's size
         self._ring = Ring(self.device, depth)
         self._tickets: dict[Slot, Ticket] = {}
         self._turn = threading.Lock()
@@ -200,14 +141,29 @@ class Upscaler:
         """Slots in the ring."""
         return self._ring.depth
 
-    def submit(self, frame: Frame, output: Output | None = None) -> Ticket:
+    @property
+    def busy(self) -> int:
+        """How many of the latest frames are not there yet."""
+        return sum(not ticket.done() for ticket in list(self._tickets.values()))
+
+    @property
+    def description(self) -> str:
+        """One line for people: which model on which device, how it is run, how much of it is taken."""
+        if self._strength == 0:
+            return f"Lanczos on {self.device.name}, as strength 0 leaves the network out"
+        share = "" if self._strength == 1 else f", strength {self._strength:g}"
+        return f"{self.model.name} on {self.device.name}, {self.engine.description}{share}"
+
+    def submit(self, frame: Frame, output: Output | None = None, into: tuple[CardPlane, ...] = ()) -> Ticket:
         """Sends a frame on its way and returns at once, unless all slots are in flight.
 
         Then the oldest frame's result is moved out of its slot first (its ticket keeps it).
 
         Args:
-            frame: copied before this returns; the caller may reuse its planes.
+            frame: copied before this returns, so that the caller may reuse its planes; one in the card's memory is
+                read until its result is there, and never passes through the host.
             output: format and colour of the result; None = the frame's own.
+            into: planes in the card's memory that the result is to fill; without them it goes to the host.
         """
         format, color = output or (frame.format, frame.color)
         source = frame.layout
@@ -218,10 +174,18 @@ class Upscaler:
             slot = self._ring.next()
             if slot in self._tickets:
                 self._tickets.pop(slot).detach()
-            self._ring.acquire(slot, source.nbytes, target.nbytes)
-            frame.copy_into(source.planes(self.device.host(slot.pin_in, write=True)))
-            ticket = Ticket(self, slot, frame, target, color)
-            self._ring.enqueue(slot, self._compute, _Job(ticket, source, frame.color, target, color))
+            back = HEAD if into else None
+            self._ring.acquire(slot, source.nbytes, HEAD + target.nbytes, from_host=not frame.card, back=back)
+            if not frame.card:
+                frame.copy_into(source.planes(self.device.host(slot.pin_in, write=True)))
+            ticket = Ticket(self, slot, frame, target, color, into)
+            self._ring.enqueue(
+                slot,
+                self._compute,
+                _Job(ticket, source, frame.color, target, color),
+                fill=partial(_fill, layout=source, planes=frame.card) if frame.card else None,
+                drain=partial(_drain, layout=target, planes=into) if into else None,
+            )
             self._tickets[slot] = ticket
         return ticket
 
@@ -251,6 +215,17 @@ class Upscaler:
         """A ticket's reader is done with the slot."""
         self._ring.release(slot)
 
+    def check(self, total: float, marks: tuple[Any, ...]) -> None:
+        """Looks at what came with a result: its sum, and when the stages of its way were reached."""
+        start, begun, ended, end = marks
+        seconds = self.device.seconds
+        self.work.add(seconds(begun, ended), seconds(start, begun) + seconds(ended, end))
+        if not np.isfinite(total):
+            raise ModelError(
+                f"model {self.model.name} gave NaN or infinite values in {self.engine.precision}; "
+                "try --precision fp32, or other weights"
+            )
+
     def close(self, *, abandon: bool = False) -> None:
         """Ends the device's threads: after the frames in flight, or at once with `abandon`."""
         if not self._closed:
@@ -264,75 +239,95 @@ class Upscaler:
         self.close(abandon=kind is not None)
 
     def _compute(self, dev_in: torch.Tensor, dev_out: torch.Tensor, job: _Job) -> None:
-        """Runs on the compute stream. A failure is this frame's alone."""
+        """Runs on the compute stream, and waits for nothing on it. A failure is this frame's alone."""
         try:
-            kernels = self.device.kernels
-            start = time.perf_counter()
-            rgb = torch.empty((3, job.source.height, job.source.width), device=dev_in.device)
-            kernels.pre(_planes(dev_in, job.source), job.source.format, job.source_color, rgb)
-            begun = time.perf_counter()
-            result = self.engine(rgb)
-            # One sum finds any NaN or infinity at a fraction of the cost of isfinite().all().
-            if not bool(torch.isfinite(result.sum(dtype=torch.float32))):
-                raise ModelError(
-                    f"model {self.model.name} gave NaN or infinite values in {self.engine.precision}; "
-                    "try --precision fp32, or other weights"
-                )
-            ended = time.perf_counter()
-            planes = _planes(dev_out, job.target)
+            kernels, mark, size = self.device.kernels, self.device.mark, (3, job.source.height, job.source.width)
+            start = mark()
+            if self._rgb is None or self._rgb.shape != size:
+                self._rgb = torch.empty(size, device=dev_in.device)
+            kernels.pre(_planes(dev_in, job.source), job.source.format, job.source_color, self._rgb)
+            begun = mark()
+            result = self._enlarged(self._rgb)
+            ended = mark()
+            # Looked at when the frame is claimed (`check`): a look from here would wait for the card.
+            torch.sum(result, dim=(0, 1, 2), dtype=torch.float32, out=dev_out[:4].view(torch.float32)[0])
+            planes = _planes(dev_out[HEAD:], job.target)
             kernels.post(result, planes, job.target.format, job.target_color, dither=self._dither)
-            self.work.frames += 1
-            self.work.network_seconds += ended - begun
-            self.work.colour_seconds += (begun - start) + (time.perf_counter() - ended)
+            job.ticket.marks = (start, begun, ended, mark())
+        except torch.OutOfMemoryError:
+            job.ticket.fail(
+                DeviceError(f"{self.device.name} is out of memory; end other programs that use it, or choose a --tile")
+            )
         except Exception as failure:  # noqa: BLE001 - raised where the ticket is claimed
             job.ticket.fail(failure)
 
+    def _enlarged(self, rgb: torch.Tensor) -> torch.Tensor:
+        """RGB [3, H, W] at `scale` times its size: the network's result, blended with the plainly resampled source."""
+        if self._strength == 1:
+            return self.engine(rgb)
+        plain = resample(rgb, self.scale * rgb.shape[1], self.scale * rgb.shape[2])
+        if self._strength == 0:
+            return plain
+        return plain.lerp_(self.engine(rgb).to(plain.dtype), self._strength)
+
 
 def open_device(name: str) -> Device:
-    """The device that the user names: ``auto``, ``cpu``, ``cuda:1``; UsageError lists what there is."""
-    kind, _, index = name.partition(":")
-    if index and not index.isdecimal():
+    """The device that the user names: ``auto``, ``cpu``, ``cuda:1``.
+
+    ``auto`` takes the first kind of registry.DEVICES that works, and says why it passed over the ones before.
+
+    Raises:
+        UsageError: no such device, and what there is.
+        DeviceError: it is there, but does not work.
+    """
+    kind, colon, index = name.partition(":")
+    if "," in name:
+        raise UsageError(f"one Upscaler runs on one device, got {name!r}; name one, or take a MultiUpscaler")
+    if (colon and not index.isdecimal()) or (colon and kind == "auto"):
         raise UsageError(f"device {name!r} is not understood; write auto, cpu or cuda:N")
-    if kind == "auto":
-        kind = next(iter(registry.DEVICES))
-    device: Device = registry.load(registry.DEVICES, kind, "device")(int(index) if index else None)
-    return device
+    if kind != "auto":
+        device: Device = registry.load(registry.DEVICES, kind, "device")(int(index) if index else None)
+        return device
+    *better, last = registry.DEVICES
+    for kind in better:
+        try:
+            return open_device(kind)
+        except (UsageError, DeviceError) as failure:
+            # A machine without a card is no cause for alarm; a card that does not work is.
+            level = logging.INFO if isinstance(failure, NoDeviceError) else logging.WARNING
+            log.log(level, "not on %s: %s", kind, failure)
+    return open_device(last)
 
 
-def frame_of(image: Array) -> Frame:
-    """A picture in an array (see `Upscaler.__call__`) as a frame; no copy."""
-    if (
-        image.ndim not in (2, 3)
-        or (image.ndim == 3 and image.shape[2] != 3)
-        or image.dtype not in (np.uint8, np.uint16)
-    ):
-        raise UsageError(
-            f"got an array of {image.dtype} {list(image.shape)}; "
-            "pictures are uint8 or uint16, RGB [H, W, 3] or grey [H, W]"
-        )
-    height, width = image.shape[:2]
-    if image.dtype == np.uint16:
-        red, green, blue = (image, image, image) if image.ndim == 2 else np.moveaxis(image, 2, 0)
-        return Frame((green, blue, red), FORMATS["gbrp16le"], width, height, RGB_FULL)
-    if image.ndim == 2:
-        return Frame((image,), FORMATS["gray"], width, height, ColorSpec(range="full"))
-    return Frame((image,), FORMATS["rgb24"], width, height, RGB_FULL)
-
-
-def array_of(frame: Frame, like: Array) -> Array:
-    """The way back from `frame_of`."""
-    if len(frame.planes) == 1:
-        return frame.planes[0]
-    green, blue, red = frame.planes
-    return green if like.ndim == 2 else np.stack((red, green, blue), axis=2)
+def _engine_for(device: Device, asked: str) -> str:
+    """The engine's name that is meant; UsageError lists the device's."""
+    if asked == "auto":
+        return device.engines[0]
+    if asked in registry.ENGINES and asked not in device.engines:
+        raise UsageError(f"engine {asked} does not run on {device.name}; choose {' or '.join(device.engines)}")
+    return asked
 
 
 def _claimed(ticket: Ticket, array: Array | None) -> Frame | Array:
     return ticket.result() if array is None else array_of(ticket.result(), array)
 
 
+def _fill(buffer: torch.Tensor, *, layout: Layout, planes: Sequence[CardPlane]) -> None:
+    """From the card's memory into a slot, on the stream of the uploads."""
+    for target, plane in zip(_planes(buffer, layout), planes, strict=True):
+        if plane.ready is not None:
+            plane.ready.wait()
+        target.copy_(plane.tensor, non_blocking=True)
+
+
+def _drain(buffer: torch.Tensor, *, layout: Layout, planes: Sequence[CardPlane]) -> None:
+    """From a slot into the card's memory, on the stream of the downloads."""
+    for source, plane in zip(_planes(buffer[HEAD:], layout), planes, strict=True):
+        plane.tensor.copy_(source, non_blocking=True)
+
+
 def _planes(buffer: torch.Tensor, layout: Layout) -> list[torch.Tensor]:
     """Layout.planes for tensors."""
-    dtype = torch.uint8 if layout.format.dtype.itemsize == 1 else torch.uint16
+    dtype = getattr(torch, layout.format.dtype.name)  # they have the same names in NumPy and torch
     sizes = [int(np.prod(s)) * layout.format.dtype.itemsize for s in layout.shapes]
     return [buffer[o : o + n].view(dtype).view(s) for o, n, s in zip(layout.offsets, sizes, layout.shapes, strict=True)]

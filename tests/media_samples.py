@@ -177,6 +177,22 @@ def _mux_texts(output, stream, codec):
         output.mux(packet)
 
 
+def make_captioned_clip(folder):
+    """A clip of keyframes, each with an ATSC caption: a registered SEI message (ITU-T T.35) put before it."""
+    payload = b"\xb5\x00\x31GA94\x03\x43\xff" + b"\xfc\x94\x2c" * 3 + b"\xff"
+    message = b"\x06\x04" + bytes([len(payload)]) + payload + b"\x80"
+    plain = make_clip(folder / "plain.mkv", frames=12, options={"g": "1"})
+    with av.open(str(plain)) as old, av.open(str(folder / "captioned.mkv"), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        for packet in old.demux(old.streams.video[0]):
+            if packet.size:
+                made = av.Packet(len(message).to_bytes(4, "big") + message + bytes(packet))
+                made.pts, made.dts, made.time_base = packet.pts, packet.dts, packet.time_base
+                made.is_keyframe, made.stream = packet.is_keyframe, stream
+                new.mux(made)
+    return folder / "captioned.mkv"
+
+
 def enlarged(frame, format, color, scale=2):
     """The 'upscaler': each sample repeated; into another format, that format's pattern."""
     layout = Layout(format, frame.width * scale, frame.height * scale)

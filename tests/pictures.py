@@ -9,11 +9,31 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rfdn_stream.frame import ColorSpec, Matrix, PixelFormat, Plane, Range
+from rfdn_stream.frame import FORMATS, ColorSpec, Matrix, PixelFormat, Plane, Range
 from rfdn_stream.kernels import reference
 
 Array = npt.NDArray[Any]
 YCBCR = [matrix for matrix in get_args(Matrix) if matrix != "rgb"]
+# What editors have and files have not: other depths, 4:4:0, floating point.
+DEEP = [
+    PixelFormat("yuv420p9le", "yuv", 9, subsampling=(1, 1)),
+    PixelFormat("yuv440p14le", "yuv", 14, subsampling=(0, 1)),
+    PixelFormat("yuv422p16le", "yuv", 16, subsampling=(1, 0)),
+    PixelFormat("gray16le", "gray", 16),
+    PixelFormat("gbrp14le", "rgb", 14),
+]
+FLOATING = [
+    PixelFormat(f"{name}f{bits}le", family, bits, subsampling=subsampling, floating=True)
+    for name, family, subsampling in (
+        ("yuv420p", "yuv", (1, 1)),
+        ("yuv440p", "yuv", (0, 1)),
+        ("yuv444p", "yuv", (0, 0)),
+        ("gray", "gray", (0, 0)),
+        ("gbrp", "rgb", (0, 0)),
+    )
+    for bits in (16, 32)
+]
+CODED = [*FORMATS.values(), *DEEP]
 
 
 def colors_of(format: PixelFormat, **other: Any) -> list[ColorSpec]:
@@ -37,12 +57,15 @@ def assert_codes(got: Sequence[Plane], exact: Sequence[Array], format: PixelForm
 def random_planes(
     format: PixelFormat, width: int, height: int, rng: np.random.Generator, pitch: int
 ) -> tuple[list[Array], list[Array]]:
-    """Planes of random bits, `pitch` samples between their rows, and the arrays they are views of."""
+    """Planes of random samples, `pitch` of them between the rows, and the arrays they are views of."""
+
+    def samples(shape: tuple[int, ...]) -> Array:
+        if format.floating:
+            return rng.uniform(-1, 2, shape).astype(format.dtype)
+        return (rng.integers(0, format.code_max + 1, shape) << format.shift).astype(format.dtype)
+
     shapes = format.plane_shapes(width, height)
-    whole = [
-        (rng.integers(0, format.code_max + 1, (rows, columns + pitch, *rest)) << format.shift).astype(format.dtype)
-        for rows, columns, *rest in shapes
-    ]
+    whole = [samples((rows, columns + pitch, *rest)) for rows, columns, *rest in shapes]
     return [w[:, : shape[1]] for w, shape in zip(whole, shapes, strict=True)], whole
 
 

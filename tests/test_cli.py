@@ -48,7 +48,8 @@ def test_help_names_every_option():
     text = rfdn_stream("upscale", "--help", env={**os.environ, "COLUMNS": "200"}).stdout
     for option in (
         "--scale", "--model", "--device", "--precision", "--tile", "--codec", "--crf", "--preset", "--pix-fmt",
-        "--start", "--duration", "--overwrite", "--dither", "--quiet",
+        "--start", "--duration", "--overwrite", "--dither", "--quiet", "--decode", "--engine",
+        "--strength", "--denoise",
     ):  # fmt: skip
         assert option in text
 
@@ -84,7 +85,7 @@ def test_a_file_is_made_and_said(tmp_path, tiny_model):
         ([BUNNY, "out.mkv", "--crf", "99"], 2, "crf of 0 to 51"),
         ([BUNNY, "out.mkv", "--preset", "quick"], 2, "no preset 'quick'"),
         ([BUNNY, "out.mkv", "--pix-fmt", "yuv999"], 2, "it takes yuv420p"),
-        ([BUNNY, "out.mkv", "--device", "cuda:0"], 2, "unknown device 'cuda'; available: cpu"),
+        ([BUNNY, "out.mkv", "--device", "tpu"], 2, "unknown device 'tpu'; available: cuda, cpu"),
         ([BUNNY, "out.mkv", "--precision", "fp8"], 2, "choose auto, fp32, bf16, fp16"),
         ([BUNNY, "out.mkv", "--tile", "3"], 2, "at least 64"),
         ([BUNNY, "out.mkv", "--start", "99"], 2, "nothing begins at 99"),

@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from pictures import CODED, DEEP, FLOATING
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import FORMATS, RGB_FULL, ColorSpec, Matrix, PixelFormat, Range, Siting
 from rfdn_stream.kernels import colour, reference
@@ -63,11 +64,31 @@ def test_ranges(name: str, range: Range, offset: tuple[int, ...], span: tuple[in
     assert (numbers.offset, numbers.span) == (offset, span)
 
 
+@pytest.mark.parametrize(
+    ("format", "range", "offset", "span", "code_max"),
+    [
+        (DEEP[0], "limited", (32, 256, 256), (438, 448, 448), 511),
+        (DEEP[1], "full", (0, 8192, 8192), (16383, 16383, 16383), 16383),
+        (DEEP[2], "limited", (4096, 32768, 32768), (56064, 57344, 57344), 65535),
+        (FLOATING[0], "limited", (0, 0, 0), (1, 1, 1), None),
+        (FLOATING[-1], "limited", (0, 0, 0), (1, 1, 1), None),
+    ],
+    ids=str,
+)
+def test_ranges_of_formats_that_files_have_not(
+    format: PixelFormat, range: Range, offset: tuple[int, ...], span: tuple[int, ...], code_max: int | None
+) -> None:
+    numbers = colour.conversion(format, ColorSpec("rgb" if format.family == "rgb" else "bt709", range))
+    assert (numbers.offset, numbers.span, numbers.code_max) == (offset, span, code_max)
+
+
 @pytest.mark.parametrize("siting", get_args(Siting))
-@pytest.mark.parametrize("name", ["yuv420p", "yuv422p", "yuv444p"])
-def test_taps_are_the_continuous_triangle(name: str, siting: Siting) -> None:
+@pytest.mark.parametrize(
+    "format", [*map(FORMATS.get, ("yuv420p", "yuv422p", "yuv444p")), DEEP[1]], ids=lambda f: f.name
+)
+def test_taps_are_the_continuous_triangle(format: PixelFormat, siting: Siting) -> None:
     """Each table, laid out over a picture's interior, is a row of the reference's matrix."""
-    numbers = colour.conversion(FORMATS[name], ColorSpec(siting=siting))
+    numbers = colour.conversion(format, ColorSpec(siting=siting))
     for taps, co_sited in zip((numbers.x, numbers.y), colour.CO_SITED[siting], strict=True):
         up = reference.up_matrix(16, taps.factor, co_sited)
         for i in (6, 7):
@@ -102,7 +123,7 @@ def test_conversion_refuses_what_a_frame_refuses() -> None:
         colour.conversion(FORMATS["rgb24"], ColorSpec())
 
 
-@pytest.mark.parametrize("format", FORMATS.values(), ids=str)
+@pytest.mark.parametrize("format", [*CODED, *FLOATING], ids=lambda f: f.name)
 def test_components_are_views_of_one_size_each(format: PixelFormat) -> None:
     planes = [np.zeros(shape, format.dtype) for shape in format.plane_shapes(7, 5)]
     views = colour.components(planes, format, 7, 5)

@@ -1,4 +1,4 @@
-"""The Device contract on CpuDevice, and the proof that its checking mode finds what it is there to find."""
+"""The Device contract, on a card too where there is one; and that CpuDevice's checking finds what it is there for."""
 
 import threading
 
@@ -8,6 +8,7 @@ import pytest
 from rfdn_stream.devices.cpu import CpuDevice
 from rfdn_stream.devices.happens_before import RaceError
 from rfdn_stream.errors import DeviceError, UsageError
+from rfdn_stream.upscaler import open_device
 
 
 @pytest.fixture
@@ -15,6 +16,16 @@ def device():
     device = CpuDevice(check=True)
     yield device
     device.close(abandon=True)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def any_device(request, device):
+    if request.param == "cpu":
+        yield device
+    else:
+        card = open_device("cuda")
+        yield card
+        card.close(abandon=True)
 
 
 def add_one(source, target):
@@ -36,8 +47,35 @@ def round_trip(device, value):
     return device.host(back, write=False).copy()
 
 
-def test_a_copy_up_a_launch_and_a_copy_down(device):
-    np.testing.assert_array_equal(round_trip(device, 41), [42] * 4)
+def test_a_copy_up_a_launch_and_a_copy_down(any_device):
+    for value in (41, 42):
+        np.testing.assert_array_equal(round_trip(any_device, value), [value + 1] * 4)
+
+
+def test_an_event_that_was_never_recorded_is_no_wait(any_device):
+    event = any_device.event("never")
+    any_device.stream("a").wait(event)
+    event.synchronize()
+    assert event.done()
+
+
+def test_streams_are_made_once(any_device):
+    assert any_device.stream("a") is any_device.stream("a")
+    assert any_device.stream("a") is not any_device.stream("b")
+
+
+def test_marks_tell_the_time_between_them(any_device):
+    marks, event = [], any_device.event("e")
+    for _ in range(2):
+        any_device.launch(lambda: marks.append(any_device.mark()), any_device.stream("a"), [], [])
+    any_device.stream("a").record(event)
+    event.synchronize()
+    assert 0 <= any_device.seconds(*marks) < 10
+
+
+def test_empty_buffers_are_buffers(any_device):
+    """A slot begins with them."""
+    assert any_device.pinned(0, "pin").nbytes == any_device.empty(0, "dev").nbytes == 0
 
 
 def test_work_is_asynchronous(device):
@@ -79,24 +117,27 @@ def test_a_copy_reads_its_source_when_it_runs():
     device.close()
 
 
-def test_a_failure_sticks_and_nobody_waits_for_ever(device):
+def test_a_failure_sticks_and_nobody_waits_for_ever(any_device):
     def boom():
         raise DeviceError("launch failed")
 
-    event, other = device.event("e"), device.event("o")
-    device.launch(boom, device.stream("a"), [], [])
-    device.stream("a").record(event)
-    with pytest.raises(DeviceError, match="launch failed"):
+    def launch_and_wait():
+        any_device.launch(boom, stream, [], [])
+        stream.record(event)
         event.synchronize()
+
+    event, other, stream = any_device.event("e"), any_device.event("o"), any_device.stream("a")
+    with pytest.raises(DeviceError, match="launch failed"):  # at once, or when it is waited for
+        launch_and_wait()
     with pytest.raises(DeviceError, match="launch failed"):
-        device.stream("a").record(other)
+        stream.record(other)
     with pytest.raises(DeviceError, match="launch failed"):
-        device.close()
+        any_device.close()
 
 
-def test_the_host_does_not_touch_device_memory(device):
+def test_the_host_does_not_touch_device_memory(any_device):
     with pytest.raises(DeviceError, match="copy it to a pinned one"):
-        device.host(device.empty(1, "dev"), write=False)
+        any_device.host(any_device.empty(1, "dev"), write=False)
 
 
 def test_unordered_accesses_are_races(device):

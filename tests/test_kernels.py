@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pictures import YCBCR, Array, assert_codes, colors_of, random_planes, random_rgb
+from pictures import CODED, DEEP, FLOATING, YCBCR, Array, assert_codes, colors_of, random_planes, random_rgb
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import FORMATS, RGB_FULL, ColorSpec, PixelFormat, Plane, Range, Siting
 from rfdn_stream.kernels import cpu, reference
@@ -74,7 +74,7 @@ def empty_planes(format: PixelFormat, width: int, height: int) -> list[Plane]:
 
 CASES = [
     pytest.param(format, color, id=f"{format.name}-{color.matrix}-{color.range}")
-    for format in FORMATS.values()
+    for format in (*FORMATS.values(), *DEEP[1:3])
     for color in colors_of(format)
 ]
 
@@ -194,9 +194,11 @@ def test_dither_keeps_the_mean_that_rounding_loses(kernels: ColorKernels) -> Non
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> tuple[PixelFormat, ColorSpec, int, int, np.random.Generator]:
+def pictures(
+    draw: st.DrawFn, formats: Sequence[PixelFormat] = CODED
+) -> tuple[PixelFormat, ColorSpec, int, int, np.random.Generator]:
     """Format, colour, width, height, and the source of the samples."""
-    format = draw(st.sampled_from(list(FORMATS.values())))
+    format = draw(st.sampled_from(formats))
     matrix = draw(st.sampled_from(["rgb"] if format.family == "rgb" else YCBCR))
     color = ColorSpec(matrix, draw(st.sampled_from(get_args(Range))), draw(st.sampled_from(get_args(Siting))))
     width, height = draw(st.integers(1, 21)), draw(st.integers(1, 21))
@@ -240,6 +242,28 @@ def test_post_equals_the_reference(
     torch.testing.assert_close(rgb, given_rgb, rtol=0, atol=0, equal_nan=True)
     for now, before, plane in zip(whole, given_whole, planes, strict=True):
         np.testing.assert_array_equal(now[:, plane.shape[1] :], before[:, plane.shape[1] :])
+
+
+@settings(deadline=None, max_examples=60)
+@given(pictures(FLOATING), st.sampled_from(FLOATS))
+def test_floating_point_is_neither_clamped_nor_rounded(
+    kernels: ColorKernels,
+    picture: tuple[PixelFormat, ColorSpec, int, int, np.random.Generator],
+    dtype: torch.dtype,
+) -> None:
+    format, color, width, height, rng = picture
+    planes, _ = random_planes(format, width, height, rng, pitch=1)
+    out = torch.full((3, height, width), torch.nan)
+    kernels.pre([torch.from_numpy(p) for p in planes], format, color, out)
+    np.testing.assert_allclose(out.numpy(), reference.to_rgb(planes, format, color), rtol=1e-6, atol=2e-6)
+    if format.family == "rgb":
+        np.testing.assert_array_equal(out.numpy(), np.stack([planes[2], planes[0], planes[1]]))
+
+    rgb = torch.from_numpy(rng.uniform(-1, 2, (3, height, width))).to(dtype)
+    kernels.post(rgb, [torch.from_numpy(p) for p in planes], format, color, dither=True)
+    step = np.finfo(format.dtype).eps
+    for got, want in zip(planes, reference.from_rgb(rgb.double().numpy(), format, color), strict=True):
+        np.testing.assert_allclose(got, want, rtol=step, atol=2e-6)
 
 
 def test_planes_that_do_not_fit_are_refused(kernels: ColorKernels) -> None:

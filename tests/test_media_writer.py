@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from av.sidedata.sidedata import Type
 
-from media_samples import enlarged, ffprobe, frames_of, make_clip, packet_times, probe_streams, round_trip
+from media_samples import (
+    enlarged,
+    ffprobe,
+    frames_of,
+    make_captioned_clip,
+    make_clip,
+    packet_times,
+    probe_streams,
+    round_trip,
+)
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import FORMATS, RGB_FULL, ColorSpec, Frame
@@ -163,20 +172,7 @@ def test_hdr_metadata_in_other_encoders(tmp_path, codec, format):
 
 @pytest.fixture(scope="module")
 def captioned(tmp_path_factory):
-    """A clip of keyframes, each with an ATSC caption: a registered SEI message (ITU-T T.35) put before it."""
-    folder = tmp_path_factory.mktemp("captions")
-    payload = b"\xb5\x00\x31GA94\x03\x43\xff" + b"\xfc\x94\x2c" * 3 + b"\xff"
-    message = b"\x06\x04" + bytes([len(payload)]) + payload + b"\x80"
-    plain = make_clip(folder / "plain.mkv", frames=12, options={"g": "1"})
-    with av.open(str(plain)) as old, av.open(str(folder / "captioned.mkv"), "w") as new:
-        stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
-        for packet in old.demux(old.streams.video[0]):
-            if packet.size:
-                made = av.Packet(len(message).to_bytes(4, "big") + message + bytes(packet))
-                made.pts, made.dts, made.time_base = packet.pts, packet.dts, packet.time_base
-                made.is_keyframe, made.stream = packet.is_keyframe, stream
-                new.mux(made)
-    return folder / "captioned.mkv"
+    return make_captioned_clip(tmp_path_factory.mktemp("captions"))
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])

@@ -68,9 +68,10 @@ def double(dev_in, dev_out):
     dev_out[: dev_in.numel()] = dev_in * 2
 
 
-def run(device, depth=3, frames=FRAMES):
+def run(device, depth=3, frames=FRAMES, results=None):
     """Feeds numbered frames from this thread, reads them on another; the results in order."""
-    ring, results, failures = Ring(device, depth), [], []
+    results = [] if results is None else results
+    ring, failures = Ring(device, depth), []
     filled, free = queue.Queue(), queue.Queue()
     for _ in range(depth):
         free.put(ring.next())
@@ -108,8 +109,8 @@ def run(device, depth=3, frames=FRAMES):
     return results
 
 
-def assert_right(results):
-    assert len(results) == FRAMES
+def assert_right(results, frames=FRAMES):
+    assert len(results) == frames
     for number, result in enumerate(results):
         np.testing.assert_array_equal(result, np.full(8 + number % 3, 2 * number))
 
@@ -140,10 +141,90 @@ def test_every_omitted_edge_is_found(edge):
         device.close(abandon=True)
 
 
-@pytest.mark.parametrize("fail", [("h2d copy", 1), ("double", 5), ("d2h copy", FRAMES)])
-def test_a_fault_surfaces_once_and_nothing_hangs(fail):
-    device = FaultyDevice(fail=fail, delay=0.001)
-    with pytest.raises(DeviceError, match=r"injected: "):
-        run(device)
-    with pytest.raises(DeviceError, match=r"injected: "):
+@pytest.mark.parametrize("what", ["h2d copy", "double", "d2h copy"])
+@pytest.mark.parametrize("count", range(1, FRAMES + 1))
+def test_a_fault_anywhere_surfaces_once_and_nothing_hangs(what, count):
+    device, results = FaultyDevice(fail=(what, count), seed=count, delay=0.0005 * (count % 2)), []
+    with pytest.raises(DeviceError, match=f"injected: {what} {count}"):
+        run(device, results=results)
+    with pytest.raises(DeviceError, match=f"injected: {what} {count}"):
         device.close()
+    assert_right(results, len(results))  # what came before is whole, in order, and nothing twice
+    assert len(results) < count
+
+
+def test_fill_and_drain_take_the_place_of_the_copies():
+    """A frame that lies on the device: nothing of it passes through the host, but for the head that is asked for."""
+    device, taken = FaultyDevice(), []
+    ring = Ring(device, 2)
+    for number in range(5):
+        slot = ring.next()
+        ring.acquire(slot, 8, 8, from_host=False, back=2)
+        ring.enqueue(
+            slot,
+            double,
+            fill=lambda dev_in, number=number: dev_in.fill_(number),
+            drain=lambda dev_out: taken.append(dev_out.tolist()),
+        )
+        slot.d2h.synchronize()
+        assert slot.pin_in.nbytes == 0
+        assert device.host(slot.pin_out, write=False).tolist() == [2 * number] * 2
+        ring.release(slot)
+    assert taken == [[2 * number] * 8 for number in range(5)]
+    device.close()
+
+
+# Overlap
+
+
+class RecordingDevice(CpuDevice):
+    """A checking CpuDevice that notes what each stream knew when it was given work, and each buffer that was made."""
+
+    def __init__(self):
+        super().__init__(check=True)
+        self.work, self.made = {}, []
+
+    def _enqueue(self, what, work, stream, reads, writes):
+        super()._enqueue(what, work, stream, reads, writes)
+        self.work.setdefault(stream.name, []).append((stream.name, self.order.snapshot(stream.name)))
+
+    def pinned(self, nbytes, name):
+        self.made.append(name)
+        return super().pinned(nbytes, name)
+
+    def empty(self, nbytes, name):
+        self.made.append(name)
+        return super().empty(nbytes, name)
+
+
+def free_of(one, other):
+    """Whether nothing orders two pieces of work, so that a device may run them at once."""
+    (agent, clock), (other_agent, other_clock) = one, other
+    return clock.get(other_agent, 0) < other_clock[other_agent] and other_clock.get(agent, 0) < clock[agent]
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_uploads_work_and_downloads_of_neighbours_are_free_of_each_other(depth):
+    """By what orders them, not by the clock; with one slot nothing is free, which shows that the test can fail."""
+    device = RecordingDevice()
+    ring, flying = Ring(device, depth), []
+    for number in range(FRAMES):
+        if len(flying) == depth:
+            oldest = flying.pop(0)
+            oldest.d2h.synchronize()
+            ring.release(oldest)
+        slot = ring.next()
+        ring.acquire(slot, 8, 8)
+        device.host(slot.pin_in, write=True)[:] = number
+        ring.enqueue(slot, double)
+        flying.append(slot)
+        if number == depth - 1:
+            made = len(device.made)
+    device.close()
+    up, compute, down = (device.work[name] for name in ("h2d", "compute", "d2h"))
+    for n in range(FRAMES - 2):
+        assert free_of(up[n + 1], compute[n]) == (depth == 3)
+        assert free_of(compute[n + 1], down[n]) == (depth == 3)
+        assert free_of(up[n + 2], down[n]) == (depth == 3)
+        assert not free_of(up[n], compute[n])
+    assert len(device.made) == made  # nothing but what the first round needed

@@ -2,7 +2,11 @@
 
 import csv
 import json
+import logging
 import os
+import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,15 +16,26 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rfdn_stream.errors import ModelError, UsageError
+from rfdn_stream.evaluation.metrics import psnr_y
+from rfdn_stream.evaluation.resize import bicubic as bicubic_resize
+from rfdn_stream.evaluation.resize import shrink
+from rfdn_stream.media.reader import open_source
+from rfdn_stream.nets import checkpoint
+from rfdn_stream.nets.base import named
 from rfdn_stream.nets.catalogue import open_model
 from rfdn_stream.nets.rfdn import RFDN, RFDNOptions, preset
-from rfdn_stream.training import loop as loop_module
-from rfdn_stream.training import state as state_module
 from rfdn_stream.training.config import TrainConfig, begin
+from rfdn_stream.training.held_out import enlarge
 from rfdn_stream.training.job import train
+from rfdn_stream.training.log import Log, read_log
+from rfdn_stream.training.loop import LogReporter
 from rfdn_stream.training.network import new_network, take_weights
+from rfdn_stream.training.schedule import ema_decay, learning_rate
+from rfdn_stream.training.sources import rgb_of
 from rfdn_stream.training.trainer import Trainer, TrainingError
 from support import save_tiny
 
@@ -31,9 +46,6 @@ QUICK = {"batch": 2, "patch": 16, "lr": 1e-3, "evaluate_every": 5, "seed": 3}
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory, clips):
     """Four stills of a real film."""
-    from rfdn_stream.media.reader import open_source
-    from rfdn_stream.training.sources import rgb_of
-
     folder = tmp_path_factory.mktemp("photos")
     with open_source(clips / "bikes.mp4") as source:
         frames = [item for item in source.items() if hasattr(item, "planes")][::60][:4]
@@ -52,9 +64,19 @@ def start(tmp_path_factory):
     return save_tiny(tmp_path_factory.mktemp("start") / "tiny.safetensors")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def asked(photos, start):
     return {"folders": (str(photos),), "start": str(start), "steps": 12, **QUICK}
+
+
+class Ear(LogReporter):
+    """Hears notes."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
 
 
 def tensors(path):
@@ -100,16 +122,21 @@ def test_a_run_leaves_weights_a_card_and_a_log(asked, cache, tmp_path):
     }  # fmt: skip
 
 
-def test_two_runs_give_the_same_bits(asked, cache, tmp_path):
-    one, two = (train(tmp_path / name, asked, device="cpu", cache=cache) for name in "ab")
-    assert_same_weights(one.weights, two.weights)
+def test_two_runs_give_the_same_bits_and_another_seed_others(whole, asked, cache, tmp_path):
+    again = train(tmp_path / "again", asked, device="cpu", cache=cache)
+    assert_same_weights(again.weights, whole.weights)
+    other = train(tmp_path / "other", {**asked, "seed": 4, "steps": 1, "evaluate_every": 1}, device="cpu", cache=cache)
+    assert not torch.equal(tensors(other.weights)["fea_conv.weight"], tensors(whole.weights)["fea_conv.weight"])
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from rfdn_stream.training import loop
+from rfdn_stream.training.held_out import enlarge
 from rfdn_stream.training.job import train
+from rfdn_stream.training.log import Log, read_log
+from rfdn_stream.training.loop import LogReporter
 
 class Killer(loop.LogReporter):
     def step(self, progress):
@@ -127,27 +154,38 @@ def interrupted(how, step, out, cache, asked):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_a_killed_run_ends_in_the_same_bits(asked, cache, tmp_path):
-    whole = train(tmp_path / "whole", asked, device="cpu", cache=cache)
-    ran = interrupted("SIGKILL", 7, tmp_path / "killed", cache, asked)
+@pytest.fixture(scope="module")
+def whole(asked, cache, tmp_path_factory):
+    """An undisturbed run: its result."""
+    return train(tmp_path_factory.mktemp("whole") / "run", asked, device="cpu", cache=cache)
+
+
+@pytest.fixture(scope="module")
+def killed(asked, cache, tmp_path_factory):
+    """The folder of a run that kill -9 has met after 7 steps, with a state of step 6 or 7; to be copied."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    ran = interrupted("SIGKILL", 7, folder, cache, asked)
     assert ran.returncode == -signal.SIGKILL, ran.stderr
-    state = torch.load(tmp_path / "killed" / "state.pt", weights_only=True)
-    assert 0 < state["trainer"]["step"] <= 7
-    resumed = train(tmp_path / "killed", {}, device="cpu", cache=cache)
+    assert torch.load(folder / "state.pt", weights_only=True)["trainer"]["step"] in (6, 7)
+    return folder
+
+
+def logged(result):
+    """All columns but the seconds."""
+    rows = csv.DictReader((result.weights.parent / "log.csv").read_text().splitlines())
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_a_killed_run_ends_in_the_same_bits(whole, killed, tmp_path, monkeypatch):
+    """From another current folder, and without naming the cache again."""
+    monkeypatch.chdir(tmp_path)
+    resumed = train(shutil.copytree(killed, tmp_path / "run"), {}, device="cpu")
     assert_same_weights(whole.weights, resumed.weights)
     assert resumed.step == whole.step
-    logs = [
-        [
-            (row["step"], row["loss"], row["lr"])
-            for row in csv.DictReader((tmp_path / name / "log.csv").read_text().splitlines())
-        ]
-        for name in ("whole", "killed")
-    ]
-    assert logs[0] == logs[1]
+    assert logged(resumed) == logged(whole)
 
 
-def test_a_stopped_run_goes_on_where_it_was(asked, cache, tmp_path):
-    whole = train(tmp_path / "whole", asked, device="cpu", cache=cache)
+def test_a_stopped_run_goes_on_where_it_was(whole, asked, cache, tmp_path):
     ran = interrupted("SIGTERM", 5, tmp_path / "stopped", cache, asked)
     assert "InterruptedTraining" in ran.stderr
     assert torch.load(tmp_path / "stopped" / "state.pt", weights_only=True)["trainer"]["step"] == 5
@@ -155,19 +193,51 @@ def test_a_stopped_run_goes_on_where_it_was(asked, cache, tmp_path):
     assert_same_weights(whole.weights, resumed.weights)
 
 
-def test_changed_options_are_refused_by_name(asked, cache, tmp_path):
-    train(tmp_path / "run", asked, device="cpu", cache=cache)
-    with pytest.raises(UsageError, match=r"was begun with lr 0.001, not 0.5; leave the option out to go on"):
-        train(tmp_path / "run", {**asked, "lr": 0.5}, device="cpu", cache=cache)
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lr": 0.5}, r"was begun with lr 0\.001, not 0\.5; leave the option out to go on"),
+        ({"scale": 3}, r"was begun with network RFDN \(channels 8, blocks 1\) x2, not .* x3"),
+        ({"model": "E-RFDN"}, r"was begun with network RFDN \(channels 8, blocks 1\) x2, not E-RFDN x2"),
+        ({"folders": ("elsewhere",)}, "was begun with folders .*, not elsewhere"),
+    ],
+)
+def test_changed_options_are_refused_by_name(killed, asked, changed, message):
+    with pytest.raises(UsageError, match=message):
+        train(killed, {**asked, **changed}, device="cpu")
 
 
-def test_a_torn_state_falls_back_to_the_one_before(asked, cache, tmp_path):
-    whole = train(tmp_path / "whole", asked, device="cpu", cache=cache)
-    interrupted("SIGKILL", 7, tmp_path / "torn", cache, asked)
-    path = tmp_path / "torn" / "state.pt"
-    path.write_bytes(path.read_bytes()[:1000])
-    resumed = train(tmp_path / "torn", {}, device="cpu", cache=cache)
+def test_a_torn_state_falls_back_to_the_one_before(whole, killed, tmp_path):
+    torn = shutil.copytree(killed, tmp_path / "torn")
+    (torn / "state.pt").write_bytes((torn / "state.pt").read_bytes()[:1000])
+    ear = Ear()
+    resumed = train(torn, {}, device="cpu", reporter=ear)
+    assert re.search(r"state\.pt cannot be read .*; going on from state\.previous\.pt, of step [56]", ear.notes[0])
     assert_same_weights(whole.weights, resumed.weights)
+
+
+def test_without_any_state_that_can_be_read_nothing_is_lost(killed, tmp_path):
+    torn = shutil.copytree(killed, tmp_path / "torn")
+    for path in torn.glob("state*"):
+        path.write_bytes(b"noise")
+    with pytest.raises(ModelError, match=r"state\.pt cannot be read .*; .*previous\.pt cannot be read .*; remove"):
+        train(torn, {}, device="cpu")
+    assert (torn / "weights.safetensors").exists()
+
+
+def test_weights_that_training_spoils_are_kept_as_they_were(asked, cache, tmp_path):
+    spoiling = {**asked, "start": "erfdn-x2-clean", "lr": 0.9, "steps": 2}
+    result = train(tmp_path / "run", spoiling, device="cpu", cache=cache)
+    assert result.step == 0
+    assert_same_weights(result.weights, "erfdn-x2-clean")
+    assert [row["step"] for row in logged(result)] == ["0", "2"]
+
+
+def test_a_run_that_is_done_says_so(whole):
+    ear = Ear()
+    again = train(whole.weights.parent, {}, device="cpu", reporter=ear)
+    assert ear.notes == ["this run is done; to train its weights further, begin another one --from them"]
+    assert again == whole
 
 
 def test_numbers_that_are_none_stop_the_run_and_keep_the_last_good_state(asked, cache, tmp_path, monkeypatch):
@@ -185,41 +255,152 @@ def test_numbers_that_are_none_stop_the_run_and_keep_the_last_good_state(asked, 
     assert all(bool(t.isfinite().all()) for t in state["trainer"]["net"].values())
 
 
-def test_a_full_disk_leaves_the_old_state_and_training_goes_on(asked, cache, tmp_path, monkeypatch, caplog):
-    whole = train(tmp_path / "whole", asked, device="cpu", cache=cache)
-    write, full = state_module._write_beside, []
+class FullDisk(Ear):
+    """From step 3 to step 9 no file of this process may grow beyond 30 kB: room for all but states and plots."""
 
-    def sometimes_full(path, content):
-        if path.name == "state.pt" and len(full) < 4:
-            full.append(path.exists() and path.read_bytes())
-            if len(full) > 1:
-                raise OSError(28, "No space left on device")
-        return write(path, content)
+    def __init__(self, folder, until):
+        super().__init__()
+        self.folder, self.until, self.states = folder, until, []
 
-    monkeypatch.setattr(state_module, "_write_beside", sometimes_full)
-    result = train(tmp_path / "run", asked, device="cpu", cache=cache, save_minutes=1e-9)
-    assert "No space left on device" in caplog.text
-    assert full[1] == full[2]  # the state of before is untouched
+    def step(self, progress):
+        if progress.step == 3:
+            limit(30_000)
+        if 3 <= progress.step < 9:
+            self.states.append((self.folder / "state.pt").read_bytes())
+        if progress.step == self.until:
+            limit(resource.RLIM_INFINITY)
+
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+@pytest.fixture
+def unlimited(monkeypatch):
+    """The limit holds for every file of the process: nobody else may write meanwhile."""
+    monkeypatch.setattr(logging.getLogger("rfdn_stream"), "handlers", [])  # a console's, of a test before
+    yield
+    limit(resource.RLIM_INFINITY)
+
+
+def test_a_full_disk_leaves_the_old_state_and_training_goes_on(whole, asked, cache, tmp_path, caplog, unlimited):
+    disk = FullDisk(tmp_path / "run", 9)
+    result = train(tmp_path / "run", asked, device="cpu", cache=cache, save_minutes=1e-9, reporter=disk)
+    assert len(set(disk.states)) == 1
+    assert len(caplog.messages) == 1
+    assert re.search(r"state of step 4 cannot be written .*; the one of step 3 is kept, and training", caplog.text)
     assert_same_weights(whole.weights, result.weights)
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["trainer"]["step"] == 12
 
 
-def test_transfer_to_another_scale_takes_all_but_the_upsampler(start):
+def test_a_disk_that_stays_full_is_an_error_at_the_end_and_no_loss(whole, asked, cache, tmp_path, unlimited):
+    disk = FullDisk(tmp_path / "run", None)
+    with pytest.raises(TrainingError, match=r"state of step 12 cannot be written .*; make room, and run the same"):
+        train(tmp_path / "run", asked, device="cpu", cache=cache, save_minutes=1e-9, reporter=disk)
+    assert not list((tmp_path / "run").glob(".*"))
+    limit(resource.RLIM_INFINITY)
+    assert_same_weights(whole.weights, train(tmp_path / "run", asked, device="cpu", cache=cache).weights)
+
+
+def test_weights_that_cannot_be_written_at_the_end_are_an_error_and_no_loss(whole, asked, cache, tmp_path, unlimited):
+    class FullAtTheEnd(Ear):
+        def step(self, progress):
+            if progress.step == 11:
+                limit(4_000)
+
+    with pytest.raises(TrainingError, match=r"weights cannot be written .*; make room, and run the same"):
+        train(tmp_path / "run", asked, device="cpu", cache=cache, reporter=FullAtTheEnd())
+    limit(resource.RLIM_INFINITY)
+    assert_same_weights(whole.weights, train(tmp_path / "run", asked, device="cpu", cache=cache).weights)
+
+
+def test_a_log_waits_for_room(tmp_path, unlimited, caplog):
+    log = Log(tmp_path / "log.csv")
+    log.row(1, 1.0, 1e-3, 0.5, None)
+    limit(log.position + 10)  # the next row would be torn
+    log.row(2, 2.0, 1e-3, 0.25, 30.0)
+    log.row(3, 3.0, 1e-3, 0.125, None)
+    assert len(caplog.messages) == 1
+    limit(resource.RLIM_INFINITY)
+    log.row(4, 4.0, 1e-3, 0.0625, None)
+    columns = read_log(tmp_path / "log.csv")
+    assert columns["loss"] == [(1, 0.5), (2, 0.25), (3, 0.125), (4, 0.0625)]
+    assert columns["psnr_y"] == [(2, 30.0)]
+
+
+@pytest.mark.parametrize("model", ["E-RFDN", "RFDN", "IMDN"])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_bicubic_beginning_is_near_to_bicubic(model, scale, photos):
+    picture = cv2.imread(str(photos / "0.png"))[:144, 48:192]
+    small = shrink(picture, scale)
+    bicubic = bicubic_resize(small, 144, 144)
+    options = named(model, scale)[1]
+    assert psnr_y(enlarge(new_network(options, 0, "bicubic"), small), bicubic, scale) > 40
+    assert psnr_y(enlarge(new_network(options, 0), small), bicubic, scale) < 20
+
+
+def test_other_architectures_train_too(photos, cache, tmp_path):
+    asked = {"folders": (str(photos),), "model": "IMDN", "steps": 1, **QUICK}
+    result = train(tmp_path / "run", asked, device="cpu", cache=cache)
+    net, spec = open_model(result.weights)
+    assert (spec.architecture, net.metadata()["architecture"]) == ("imdn", "IMDN")
+    with pytest.raises(UsageError, match="was begun with network IMDN x2, not E-RFDN x2"):
+        train(tmp_path / "run", {"model": "E-RFDN"}, device="cpu", cache=cache)
+
+
+def test_weights_on_0_to_255_are_made_to_work_on_0_to_1(tmp_path):
+    net = new_network(TINY, 0)
+    checkpoint.save(tmp_path / "old.safetensors", net, {"value_range": "0..255"})
+    made = new_network(TINY, 1)
+    take_weights(made, str(tmp_path / "old.safetensors"))
+    x = torch.rand(1, 3, 20, 20)
+    torch.testing.assert_close(made(x), net(255 * x) / 255)
+
+
+@given(steps=st.integers(1, 10**6), warmup=st.integers(0, 1000), data=st.data())
+def test_schedules(steps, warmup, data):
+    common = {"folders": ("a",), "network": TINY, "steps": steps, "warmup": min(warmup, steps), "lr": 0.1}
+    step = data.draw(st.integers(0, steps - 1))
+    halve, cosine = (TrainConfig(schedule=name, halve_every=1000, **common) for name in ("halve", "cosine"))
+    for config in (halve, cosine):
+        assert 0 < learning_rate(config, step) <= 0.1
+    if step >= warmup:
+        assert learning_rate(halve, step) == 0.1 * 0.5 ** (step // 1000)
+        assert learning_rate(cosine, step) == pytest.approx(0.05 * (1 + np.cos(np.pi * step / steps)))
+    assert learning_rate(halve, 0) == pytest.approx(0.1 / (common["warmup"] + 1))
+    assert 0.1 <= ema_decay(halve, step) <= 0.999
+
+
+def test_transfer_to_another_scale_takes_all_and_resamples_the_upsampler(start):
     net = new_network(RFDNOptions(channels=8, blocks=1, scale=3), 0)
-    fresh = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     words = take_weights(net, str(start))
     theirs = tensors(start)
-    assert "all but the upsampler's" in words
+    assert words == f"the weights of {start} (x2), the upsampler's resampled"
     for name, tensor in net.state_dict().items():
-        if name.startswith("upsampler"):
-            assert torch.equal(tensor, fresh[name])
-        else:
+        if not name.startswith("upsampler"):
             assert torch.equal(tensor, theirs[name])
+    # Places within a pixel: -1/4 and 1/4 of x2, -1/3, 0 and 1/3 of x3. The middle one is the mean of all.
+    ours = net.upsampler[0].bias.view(3, 3, 3)
+    mean = theirs["upsampler.0.bias"].view(3, 4).mean(1)
+    torch.testing.assert_close(ours[:, 1, 1], mean)
+    torch.testing.assert_close(ours.mean((1, 2)), mean)
+
+
+@pytest.mark.parametrize("scale", [3, 4])
+def test_transferred_weights_beat_bicubic_before_any_training(scale, clips):
+    with open_source(clips / "bigbuckbunny.mp4") as source:
+        picture = rgb_of(next(item for item in source.items() if hasattr(item, "planes")))[120:408, 300:588]
+    net = new_network(preset("E-RFDN", scale), 0)
+    take_weights(net, "erfdn-x2-clean")
+    small = shrink(picture, scale)
+    bicubic = psnr_y(bicubic_resize(small, 288, 288), picture, scale)
+    assert psnr_y(enlarge(net, small), picture, scale) > bicubic + 0.5
 
 
 def test_weights_of_another_network_are_refused_with_the_keys_that_differ(start):
     net = RFDN(preset("RFDN", 2))
     with pytest.raises(
-        ModelError, match=r"it has no B1\.cca.* and \d+ more like it; .*fea_conv\.weight is \[8, 3, 3, 3\]"
+        ModelError, match=r"missing B1\.cca.* and \d+ more; unexpected B1\.esa.*; fea_conv\.weight is \[8, 3, 3, 3\]"
     ):
         take_weights(net, str(start))
 
@@ -227,7 +408,7 @@ def test_weights_of_another_network_are_refused_with_the_keys_that_differ(start)
 def test_a_config_survives_its_text():
     config = begin({"folders": ("a", "b"), "minutes": 2.0}, TINY)
     assert TrainConfig.from_json(config.to_json()) == config
-    assert (config.schedule, config.lr) == ("cosine", 1e-3)
+    assert (config.schedule, config.init) == ("cosine", "bicubic")
 
 
 @pytest.mark.parametrize(
@@ -253,31 +434,26 @@ def test_a_folder_with_other_files_is_left_alone(asked, cache, tmp_path):
 
 
 def test_a_dry_run_writes_nothing(asked, cache, tmp_path, monkeypatch):
-    notes = []
-
-    class Listener(loop_module.LogReporter):
-        def note(self, text):
-            notes.append(text)
-
-    assert train(tmp_path / "run", asked, device="cpu", cache=cache, dry_run=True, reporter=Listener()) is None
+    ear = Ear()
+    assert train(tmp_path / "run", asked, device="cpu", cache=cache, dry_run=True, reporter=ear) is None
     assert not (tmp_path / "run").exists()
-    assert notes[0].startswith("training RFDN of 8 channels and 1 blocks (esa) x2")
-    assert "12 steps about" in notes[-1]
+    assert ear.notes[0].startswith("training RFDN (channels 8, blocks 1) x2 (4,244 parameters) on cpu")
+    assert "12 steps about" in ear.notes[-1]
 
 
 def test_the_command(photos, start, cache, tmp_path):
     command = [sys.executable, "-m", "rfdn_stream", "train", str(tmp_path / "run"), str(photos), "--from", str(start)]
     command += ["--steps", "500000", "--batch", "1", "--patch", "16", "--cache", str(cache), "--evaluate-every", "50"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    state, weights = tmp_path / "run" / "state.pt", tmp_path / "run" / "weights.safetensors"
+    state, weights, log = (tmp_path / "run" / name for name in ("state.pt", "weights.safetensors", "log.csv"))
     deadline = time.monotonic() + 120
-    while not (state.exists() and weights.exists()) and time.monotonic() < deadline:
+    while not (log.exists() and "\n20," in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert f"rfdn-stream train {tmp_path / 'run'}" in said
     assert "Traceback" not in said
-    assert torch.load(state, weights_only=True)["trainer"]["step"] >= 50
+    assert torch.load(state, weights_only=True)["trainer"]["step"] >= 20
     picture = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
     assert open_model(weights)[0](torch.from_numpy(picture).permute(2, 0, 1)[None] / 255).shape == (1, 3, 40, 48)

@@ -172,7 +172,7 @@ def test_weights_that_overflow_are_reported(tmp_path):
     [
         ({"model": "erfdn-x9"}, "erfdn-x9"),
         ({"scale": 5}, "5"),
-        ({"device": "cuda:0"}, "unknown device 'cuda'; available: cpu"),
+        ({"device": "tpu"}, "unknown device 'tpu'; available: cuda, cpu"),
         ({"device": "cpu:1"}, "use 'cpu'"),
         ({"device": "cpu:x"}, "auto, cpu or cuda:N"),
         ({"precision": "int8"}, "choose auto, fp32, bf16, fp16"),

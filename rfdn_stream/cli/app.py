@@ -28,9 +28,9 @@ app = typer.Typer(
 app.command("upscale")(upscale_command)
 app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
-app.command("export")(export_command)
 app.command("bench")(bench_command)
 app.command("doctor")(doctor_command)
+app.command("export")(export_command)
 app.add_typer(models_app, name="models")
 
 

@@ -81,8 +81,8 @@ def train_command(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="E-RFDN|RFDN|RFDN-L",
-            help="What to train. [dim]Default: E-RFDN, or the network of --from.[/]",
+            metavar="NAME",
+            help="What to train: E-RFDN, RFDN, RFDN-L, IMDN, ... [dim]Default: E-RFDN, or the network of --from.[/]",
             rich_help_panel=NETWORK,
         ),
     ] = None,
@@ -97,7 +97,16 @@ def train_command(
         typer.Option(
             "--from",
             metavar="NAME|FILE",
-            help="Begin with these weights; of another scale, with all but the upsampler's. [dim]Default: random.[/]",
+            help="Begin with these weights, of this or another scale. [dim]Default: see --init.[/]",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="random|bicubic",
+            help="Without --from: random weights as they come, or such as begin as bicubic enlargement, which pays in "
+            "short runs. [dim]Default: random; with --minutes bicubic.[/]",
             rich_help_panel=NETWORK,
         ),
     ] = None,
@@ -122,13 +131,13 @@ def train_command(
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(help="Patches a step. [dim]Default: 64; with --minutes 8.[/]", rich_help_panel=DATA),
+        typer.Option(help="Patches a step. [dim]Default: 64; with --minutes 4 or 16.[/]", rich_help_panel=DATA),
     ] = None,
     patch: Annotated[
         int | None,
         typer.Option(
             metavar="PX",
-            help="Side of a patch, in pixels of the small picture. [dim]Default: 64; with --minutes 32.[/]",
+            help="Side of a patch, in pixels of the small picture. [dim]Default: 64; with --minutes 24 or 40.[/]",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -147,8 +156,8 @@ def train_command(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Instead of --steps: as many as fit into this time, measured at the start; and defaults for short "
-            "runs.",
+            help="Instead of --steps: as many as fit into this time, measured at the start. Other defaults, too: for a "
+            "CPU, up to 15 minutes and above.",
             rich_help_panel=RECIPE,
         ),
     ] = None,
@@ -156,7 +165,8 @@ def train_command(
         float | None,
         typer.Option(
             "--lr",
-            help="Highest learning rate. [dim]Default: 5e-4; with --minutes 1e-3; with --loss l2 1e-5.[/]",
+            help="Highest learning rate. [dim]Default: 5e-4; with --minutes 3e-3 or 5e-4, with --from also 1e-4; "
+            "with --loss l2 1e-5.[/]",
             rich_help_panel=RECIPE,
         ),
     ] = None,
@@ -239,8 +249,9 @@ def train_command(
 ) -> None:
     """Train a network on your own pictures and videos.
 
-    OUT gets [bold]weights.safetensors[/], for --model of the other commands, and what else is known of the run. A run
-    that was stopped goes on where it was: [bold]rfdn-stream train OUT[/].
+    OUT gets [bold]weights.safetensors[/], which the other commands take as --model.
+
+    A run that was stopped or killed goes on where it was: [bold]rfdn-stream train OUT[/].
 
     [dim]Examples:[/]
 
@@ -257,6 +268,7 @@ def train_command(
         "model": model,
         "scale": scale,
         "start": start,
+        "init": init,
         "licence": licence,
         "degrade": degrade,
         "clean_share": clean_share,

@@ -39,6 +39,23 @@ def upscale_command(
             metavar="NAME|FILE", help="A model of [bold]rfdn-stream models[/], or a weights file.", rich_help_panel=WHAT
         ),
     ] = None,
+    strength: Annotated[
+        float,
+        typer.Option(
+            metavar="0..1",
+            help="How much of the network's result to take; the rest is the source enlarged by Lanczos.",
+            rich_help_panel=WHAT,
+        ),
+    ] = 1.0,
+    denoise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0..1",
+            help="Instead of a model: 0 = keep all detail (the model for images), 1 = clean what encoders leave "
+            "(the one for video), or between. [dim]Default: the model for what IN is.[/]",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     start: Annotated[
         float | None,
         typer.Option(metavar="TIME", parser=seconds, help="Begin here: seconds or [HH:]MM:SS.", rich_help_panel=WHAT),
@@ -50,7 +67,28 @@ def upscale_command(
         bool, typer.Option("--overwrite", "-y", help="Replace OUT if it exists.", rich_help_panel=WHAT)
     ] = False,
     device: Annotated[
-        str, typer.Option(metavar="auto|cpu|cuda:N", help="Where the network runs.", rich_help_panel=HOW)
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda:N",
+            help="Where the network runs; several cards as cuda:0,cuda:1.",
+            rich_help_panel=HOW,
+        ),
+    ] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|torch|graph|compile",
+            help="What runs the network: graph and compile are for cards. [dim]Default: the device's best.[/]",
+            rich_help_panel=HOW,
+        ),
+    ] = "auto",
+    decode: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda",
+            help="Where the video is decoded: cuda = by NVDEC, auto = where the network runs, if it can be.",
+            rich_help_panel=HOW,
+        ),
     ] = "auto",
     precision: Annotated[
         str, typer.Option(metavar="auto|fp32|bf16|fp16", help="What the network computes in.", rich_help_panel=HOW)
@@ -73,7 +111,8 @@ def upscale_command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="FFmpeg's name of the encoder. [dim]Default: libx264 for 8 bits, libx265 above.[/]",
+            help="FFmpeg's name of the encoder, such as ffv1 or hevc_nvenc. "
+            "[dim]Default: libx264 for 8 bits, libx265 above.[/]",
             rich_help_panel=ENCODER,
         ),
     ] = None,
@@ -110,9 +149,13 @@ def upscale_command(
         scale=scale,
         model=model,
         device=device,
+        engine=engine,
+        decode=decode,
         precision=precision,
         tile=tile,
         dither=dither,
+        strength=strength,
+        denoise=denoise,
         codec=codec,
         crf=crf,
         preset=preset,

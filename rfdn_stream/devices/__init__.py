@@ -1,1 +1,1 @@
-"""Where frames are computed: the contract (`base`), the CPU (`cpu`), the ring of slots (`ring`)."""
+"""Where frames are computed: the contract (`base`), the CPU (`cpu`), a card (`cuda`), the ring of slots (`ring`)."""

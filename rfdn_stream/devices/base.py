@@ -6,7 +6,8 @@ The meaning is CUDA's, and every device keeps it:
 - A copy reads its source when it runs, not when it is enqueued.
 - `Stream.wait(event)` binds to the latest `record` of the event at the time of the call; waiting for an
   event that was never recorded is no wait at all. It holds up the stream, never the host.
-- Errors are sticky: once work has failed, every later call raises that error.
+- Errors are sticky: once work has failed, every later call raises that error. A lack of memory is not one of
+  these: whoever asked for memory hears of it, and the device goes on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rfdn_stream.errors import UsageError
 from rfdn_stream.kernels.base import ColorKernels
+
+
+class NoDeviceError(UsageError):
+    """The machine has no device of the kind, which is no fault of it: ``auto`` goes on to the next kind."""
 
 
 class Event(Protocol):
@@ -58,11 +64,13 @@ class Device(Protocol):
         name: as the user writes it: ``cpu``, ``cuda:0``.
         torch_device: where engines put their weights.
         kernels: the colour kernels that run on its tensors (`kernels.base`).
+        engines: names of registry.ENGINES that run on it, the best first.
     """
 
     name: str
     torch_device: torch.device
     kernels: ColorKernels
+    engines: tuple[str, ...]
 
     def stream(self, name: str) -> Stream:
         """The stream of that name, made at the first call."""
@@ -90,6 +98,12 @@ class Device(Protocol):
 
     def host(self, buffer: Buffer, *, write: bool) -> npt.NDArray[np.uint8]:
         """The host's view of pinned memory, about to be read or written by the calling thread."""
+
+    def mark(self) -> Any:
+        """The time at this point of launched work, for `seconds`; to be called by that work."""
+
+    def seconds(self, start: Any, end: Any) -> float:
+        """The time between two marks, which the stream has passed."""
 
     def publish(self) -> Any:
         """A token for what the calling thread has seen and done, to hand to another thread..."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,6 +110,7 @@ class CpuDevice:
     name = "cpu"
     torch_device = torch.device("cpu")
     kernels: ColorKernels = cpu
+    engines: tuple[str, ...] = ("torch",)
 
     def __init__(self, index: int | None = None, *, check: bool = False) -> None:
         if index is not None:
@@ -156,6 +158,12 @@ class CpuDevice:
             self.order.access(HappensBefore.thread(), buffer, buffer.name, "host access", write=write)
         array: npt.NDArray[np.uint8] = _tensor(buffer).numpy()
         return array
+
+    def mark(self) -> float:
+        return time.perf_counter()
+
+    def seconds(self, start: float, end: float) -> float:
+        return end - start
 
     def publish(self) -> Any:
         return None if self.order is None else self.order.snapshot(HappensBefore.thread())

@@ -24,17 +24,18 @@ class Slot:
     def __init__(self, device: Device, index: int) -> None:
         self.h2d, self.compute, self.d2h = (device.event(n) for n in ("h2d", "compute", "d2h"))
         self.pin_in = self.dev_in = self.dev_out = self.pin_out = device.pinned(0, f"empty[{index}]")
-        self.in_bytes = self.out_bytes = 0
+        self.in_bytes = self.out_bytes = self.back = 0
         self.released: Any = None
         self._device, self._index = device, index
 
-    def reserve(self, in_bytes: int, out_bytes: int) -> None:
-        """Room for a frame of these sizes. Only for a slot that is not in flight."""
-        self.pin_in = self._grown(self.pin_in, in_bytes, "pin_in", self._device.pinned)
+    def reserve(self, in_bytes: int, out_bytes: int, *, from_host: bool = True, back: int | None = None) -> None:
+        """Room for a frame of these sizes (see `Ring.acquire`). Only for a slot that is not in flight."""
+        back = out_bytes if back is None else back
+        self.pin_in = self._grown(self.pin_in, in_bytes * from_host, "pin_in", self._device.pinned)
         self.dev_in = self._grown(self.dev_in, in_bytes, "dev_in", self._device.empty)
         self.dev_out = self._grown(self.dev_out, out_bytes, "dev_out", self._device.empty)
-        self.pin_out = self._grown(self.pin_out, out_bytes, "pin_out", self._device.pinned)
-        self.in_bytes, self.out_bytes = in_bytes, out_bytes
+        self.pin_out = self._grown(self.pin_out, back, "pin_out", self._device.pinned)
+        self.in_bytes, self.out_bytes, self.back = in_bytes, out_bytes, back
 
     def _grown(self, buffer: Buffer, nbytes: int, name: str, make: Callable[[int, str], Buffer]) -> Buffer:
         return buffer if buffer.nbytes >= nbytes else make(nbytes, f"{name}[{self._index}]")
@@ -55,16 +56,38 @@ class Ring:
         """The slot whose turn it is, oldest first. It may still be in flight: see `acquire`."""
         return next(self._slots)
 
-    def acquire(self, slot: Slot, in_bytes: int, out_bytes: int) -> None:
-        """Makes a slot ready to be filled: its previous frame was read, or nobody will read it."""
+    def acquire(
+        self, slot: Slot, in_bytes: int, out_bytes: int, *, from_host: bool = True, back: int | None = None
+    ) -> None:
+        """Makes a slot ready to be filled: its previous frame was read, or nobody will read it.
+
+        Args:
+            in_bytes, out_bytes: of dev_in and dev_out.
+            from_host: whether dev_in is filled from pin_in.
+            back: bytes from the start of dev_out that come back to pin_out; None = all.
+        """
         slot.d2h.synchronize()
         self.device.observe(slot.released)
-        slot.reserve(in_bytes, out_bytes)
+        slot.reserve(in_bytes, out_bytes, from_host=from_host, back=back)
 
-    def enqueue(self, slot: Slot, work: Callable[..., None], *args: Any) -> None:
-        """Sends a filled slot on its way: `work(dev_in, dev_out, *args)` between the two copies."""
+    def enqueue(
+        self,
+        slot: Slot,
+        work: Callable[..., None],
+        *args: Any,
+        fill: Callable[..., None] | None = None,
+        drain: Callable[..., None] | None = None,
+    ) -> None:
+        """Sends a filled slot on its way: `work(dev_in, dev_out, *args)` between the two copies.
+
+        A frame that lies on the device needs no host: `fill(dev_in)` runs on the stream of the uploads instead of
+        the copy from pin_in, `drain(dev_out)` on that of the downloads before the copy to pin_out.
+        """
         device = self.device
-        device.copy(slot.dev_in, slot.pin_in, slot.in_bytes, self._up)
+        if fill is None:
+            device.copy(slot.dev_in, slot.pin_in, slot.in_bytes, self._up)
+        else:
+            device.launch(fill, self._up, [], [slot.dev_in])
         self._up.record(slot.h2d)
 
         self._compute.wait(slot.h2d)
@@ -72,7 +95,9 @@ class Ring:
         self._compute.record(slot.compute)
 
         self._down.wait(slot.compute)
-        device.copy(slot.pin_out, slot.dev_out, slot.out_bytes, self._down)
+        if drain is not None:
+            device.launch(drain, self._down, [slot.dev_out], [])
+        device.copy(slot.pin_out, slot.dev_out, slot.back, self._down)
         self._down.record(slot.d2h)
 
     def release(self, slot: Slot) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +21,6 @@ LOW_SPACE = 10e9  # bytes: an hour of 4K at the default quality
 
 # Optional libraries: import name, distribution, extra, what goes without it.
 OPTIONAL = (
-    ("vapoursynth", "vapoursynth", "vapoursynth", "no use inside VapourSynth scripts"),
     ("openvino", "openvino", "openvino", "no OpenVINO engine"),
     ("ray", "ray", "ray", "no spreading over a cluster"),
     ("pyvirtualcam", "pyvirtualcam", "live", "no virtual camera"),
@@ -38,6 +38,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield from _gpu()
     yield from _media()
     yield from _models()
+    yield from _vapoursynth()
     yield from _optional()
     yield _space(folder)
 
@@ -112,6 +113,21 @@ def _models() -> Iterator[Finding]:
     for model in missing:
         remedy = f"rfdn-stream models fetch {model.name}"
         yield absent(f"model {model.name}", "not fetched", f"no x{model.scale} by it", remedy)
+
+
+def _vapoursynth() -> Iterator[Finding]:
+    found = _library("vapoursynth", "vapoursynth", "vapoursynth", "no filter for VapourSynth")
+    yield found
+    if found.state != "ok":
+        return
+    if importlib.util.find_spec("vsrfdn") is None:
+        yield broken("vsrfdn", "not importable", "no filter for VapourSynth", "install rfdn-stream anew")
+        return
+    yield ok("vsrfdn", "import vsrfdn; vsrfdn.rfdn(clip)")
+    if shutil.which("vspipe", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}") is None:
+        yield absent(
+            "vspipe", "not on the PATH", "no scripts from the command line", "pip install 'rfdn-stream[vapoursynth]'"
+        )
 
 
 def _optional() -> Iterator[Finding]:

@@ -1,1 +1,1 @@
-"""What runs the network: the contract (`base`), torch (`torch_engine`), tiles for memory (`tiling`)."""
+"""What runs the network: the contract (`base`), torch (`torch_engine`; `graph` and `compiled` on a card), tiles."""

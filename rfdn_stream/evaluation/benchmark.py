@@ -13,13 +13,13 @@ from statistics import fmean
 
 import numpy as np
 
+from rfdn_stream.arrays import frame_of
 from rfdn_stream.errors import UsageError
 from rfdn_stream.evaluation.enlargers import Enlarger
 from rfdn_stream.evaluation.metrics import WINDOW, Image, psnr_y, ssim_y
 from rfdn_stream.evaluation.resize import shrink
 from rfdn_stream.frame import Frame
 from rfdn_stream.media.image import EXTENSIONS, read_image
-from rfdn_stream.upscaler import frame_of
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from rfdn_stream.jobs.image import upscale_image
 from rfdn_stream.jobs.report import LogReporter, Reporter
 from rfdn_stream.jobs.target import settle_target, whole_or_nothing
 from rfdn_stream.jobs.video import upscale_video
+from rfdn_stream.media.card import Card
 from rfdn_stream.media.image import EXTENSIONS
-from rfdn_stream.upscaler import Upscaler
+from rfdn_stream.multi import open_upscaler
+from rfdn_stream.upscaler import Upscaler, open_device
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,13 @@ def upscale(
     scale: int | None = None,
     model: str | Path | None = None,
     device: str = "auto",
+    engine: str = "auto",
+    decode: str = "auto",
     precision: str = "auto",
     tile: int | None = None,
     dither: bool = False,
+    strength: float = 1.0,
+    denoise: float | None = None,
     codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
@@ -57,8 +63,11 @@ def upscale(
 
     Args:
         source, target: paths; the target's extension chooses the container or image format.
-        scale, model, device, precision, tile, dither: as for `Upscaler`. The default model for images is
-            another than for videos.
+        scale, model, device, engine, precision, tile, dither, strength, denoise: as for `Upscaler`, and several devices
+            as for `open_upscaler`. The default model for images is another than for videos.
+        decode: where the video is decoded: ``cpu``, ``cuda`` (by NVDEC), or ``auto``: where the network runs, if it can
+            be. Frames that NVDEC decodes, that the network enlarges and that an NVENC codec encodes on one card stay
+            in its memory.
         codec, crf, preset, pix_fmt: the video encoder, by FFmpeg's names; None = chosen by the source.
         start, duration: the part to take, in seconds; None = all.
         overwrite: replace an existing target.
@@ -73,17 +82,23 @@ def upscale(
     settle_target(source, target, overwrite=overwrite)
     encode = EncodeOptions(codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt)
     is_image = _both_images(source, target)
-    if is_image and (encode != EncodeOptions() or start is not None or duration is not None):
-        raise UsageError("--codec, --crf, --preset, --pix-fmt, --start and --duration are for videos, not images")
+    if is_image and (encode != EncodeOptions() or decode != "auto" or start is not None or duration is not None):
+        raise UsageError(
+            "--decode, --codec, --crf, --preset, --pix-fmt, --start and --duration are for videos, not images"
+        )
+    device, card = _settled(device)
 
     def make_upscaler() -> Upscaler:
-        return Upscaler(
+        return open_upscaler(
             model,
             scale=scale,
             device=device,
+            engine=engine,
             precision=precision,
             tile=tile,
             dither=dither,
+            strength=strength,
+            denoise=denoise,
             purpose="image" if is_image else "video",
         )
 
@@ -93,9 +108,19 @@ def upscale(
             frames, (width, height) = 1, upscale_image(source, partial, target, make_upscaler, reporter)
         else:
             frames, (width, height) = upscale_video(
-                source, partial, target, make_upscaler, encode, (start, duration), reporter
+                source, partial, target, make_upscaler, encode, (start, duration), reporter, decode=decode, card=card
             )
     return Result(target, frames, width, height, time.perf_counter() - begun)
+
+
+def _settled(device: str) -> tuple[str, Card | None]:
+    """The device's own name, and the card that it is; several cards get their frames by way of the host."""
+    if "," in device:
+        return device, None
+    found = open_device(device)
+    found.close()
+    where = found.torch_device
+    return found.name, Card(where.index or 0) if where.type == "cuda" else None
 
 
 def _both_images(source: Path, target: Path) -> bool:

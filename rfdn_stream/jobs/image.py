@@ -26,7 +26,7 @@ def upscale_image(
     with make_upscaler() as upscaler:
         reporter.note(
             f"{frame.width}x{frame.height} to {frame.width * upscaler.scale}x{frame.height * upscaler.scale}: "
-            f"{upscaler.model.name} on {upscaler.device.name}, {upscaler.engine.description}"
+            f"{upscaler.description}"
         )
         big = upscaler.submit(frame).result()
     if alpha is not None:

@@ -9,6 +9,7 @@ from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import VideoInfo
 from rfdn_stream.jobs.report import Reporter, log
+from rfdn_stream.media.card import Card
 from rfdn_stream.media.output import OutputPlan, plan_output
 from rfdn_stream.media.reader import Source, open_source
 from rfdn_stream.media.verify import verify
@@ -29,16 +30,20 @@ def upscale_video(
     encode: EncodeOptions,
     span: tuple[float | None, float | None],
     reporter: Reporter,
+    *,
+    decode: str = "auto",
+    card: Card | None = None,
 ) -> tuple[int, tuple[int, int]]:
     """Writes the enlarged `path` to `partial`, in the container of `target`'s name, and checks it.
 
     The source is opened and everything decided before the weights are loaded: what cannot work fails at once.
+    `card` is where the network will run, if it is a card.
 
     Returns:
         Frames written, and their (width, height).
     """
-    with open_source(path, *span) as source:
-        plan = plan_output(source, target, encode)
+    with open_source(path, *span, decode=decode, card=card) as source:
+        plan = plan_output(source, target, encode, card)
         _tell_plan(source, plan, reporter)
         with make_upscaler() as upscaler:
             size = source.info.width * upscaler.scale, source.info.height * upscaler.scale
@@ -55,6 +60,7 @@ def upscale_video(
                         sink,
                         (plan.encoding.format, plan.encoding.color),
                         lambda frame, stages: reporter.frame(stages),
+                        sink.surface,
                     )
                     written = sink.finish()
                 finally:
@@ -71,7 +77,7 @@ def _headline(info: VideoInfo, size: tuple[int, int], plan: OutputPlan, upscaler
     settings = "".join(f" {key} {value}" for key, value in encoding.options.items())
     return (
         f"{info.width}x{info.height} {info.format.name} to {size[0]}x{size[1]} {encoding.format.name}: "
-        f"{upscaler.model.name} on {upscaler.device.name}, {upscaler.engine.description}; {encoding.codec}{settings}"
+        f"{upscaler.description}; {encoding.codec}{settings}"
     )
 
 
@@ -81,6 +87,8 @@ def _expected_frames(info: VideoInfo) -> int:
 
 
 def _tell_plan(source: Source, plan: OutputPlan, reporter: Reporter) -> None:
+    if source.decoding:
+        reporter.note(source.decoding)
     color = source.info.color
     if color.guessed:
         meaning = {"matrix": color.matrix, "range": color.range, "siting": color.siting}

@@ -14,7 +14,10 @@ class ColorKernels(Protocol):
     """Codes to planar RGB, and back."""
 
     def pre(self, planes: Sequence[torch.Tensor], format: PixelFormat, color: ColorSpec, out: torch.Tensor) -> None:
-        """Fills `out`, float32 (on CUDA also float16, bfloat16) [3, H, W], with RGB in [0, 1] from planes of codes."""
+        """Fills `out`, float32 (on CUDA also float16, bfloat16) [3, H, W], with RGB in [0, 1] from planes of codes.
+
+        From planes of a floating-point format the values come as they are, outside of [0, 1] too.
+        """
 
     def post(
         self,
@@ -25,4 +28,7 @@ class ColorKernels(Protocol):
         *,
         dither: bool = False,
     ) -> None:
-        """Fills planes with codes from `rgb`, a float [3, H, W] of any strides, clamped to [0, 1]."""
+        """Fills planes with codes from `rgb`, a float [3, H, W] of any strides, clamped to [0, 1].
+
+        Planes of a floating-point format take the values unclamped.
+        """

@@ -72,7 +72,7 @@ class Conversion:
         to_rgb: 3 rows of n weights, components to RGB.
         from_rgb: n rows of 3 weights, RGB to components.
         x, y: chroma resampling along rows and along columns.
-        code_max: the largest code.
+        code_max: the largest code; None for floating point, which is neither rounded nor clamped.
         shift: unused low bits of a stored sample.
     """
 
@@ -82,7 +82,7 @@ class Conversion:
     from_rgb: Rows
     x: Resampling
     y: Resampling
-    code_max: int
+    code_max: int | None
     shift: int
 
 
@@ -95,11 +95,13 @@ def conversion(format: PixelFormat, color: ColorSpec) -> Conversion:
     """
     if (format.family == "rgb") != (color.matrix == "rgb"):
         raise MediaError(f"format {format.name} does not go with matrix {color.matrix}")
-    scales = [_luma_scale(format.bits, color.range)] * 3
+    scales = [(0.0, 1.0)] * 3
+    if not format.floating:
+        luma, chroma = _luma_scale(format.bits, color.range), _chroma_scale(format.bits, color.range)
+        scales = [luma] * 3 if format.family == "rgb" else [luma, chroma, chroma]
     to_rgb = from_rgb = _IDENTITY
     if format.family != "rgb":
         to_rgb, from_rgb = _from_ycbcr(color.matrix), _to_ycbcr(color.matrix)
-        scales[1:] = [_chroma_scale(format.bits, color.range)] * 2
     count = 1 if format.family == "gray" else 3
     x, y = (_resampling(s, on) for s, on in zip(format.subsampling, CO_SITED[color.siting], strict=True))
     return Conversion(
@@ -109,7 +111,7 @@ def conversion(format: PixelFormat, color: ColorSpec) -> Conversion:
         from_rgb=from_rgb[:count],
         x=x,
         y=y,
-        code_max=format.code_max,
+        code_max=None if format.floating else format.code_max,
         shift=format.shift,
     )
 

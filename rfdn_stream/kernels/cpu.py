@@ -22,8 +22,10 @@ BAND = 256
 def pre(planes: Sequence[torch.Tensor], format: PixelFormat, color: ColorSpec, out: torch.Tensor) -> None:
     """Fills `out` with the RGB of a picture, clamped to [0, 1]; within 1e-6 of `reference.to_rgb`.
 
+    Floating-point pictures are not clamped.
+
     Args:
-        planes: uint8 or uint16 codes in the shapes of `format.plane_shapes`, any strides.
+        planes: in the dtype and the shapes of the format, any strides.
         format, color: what the planes hold.
         out: float32 [3, H, W], any strides.
 
@@ -41,7 +43,8 @@ def pre(planes: Sequence[torch.Tensor], format: PixelFormat, color: ColorSpec, o
         torch.add(tint, _decode(codes[:1], numbers, 0), out=out)
     else:
         out.copy_(_decode(codes, numbers, 0))  # R, G, B; or Y, which is all three
-    out.clamp_(0.0, 1.0)
+    if not format.floating:
+        out.clamp_(0.0, 1.0)
 
 
 def post(
@@ -57,9 +60,11 @@ def post(
     Equal to `reference.quantise(reference.from_rgb(...))`, except where the exact value lies within 1e-4 of a
     rounding edge, or within four float32 steps at the format's largest code where those are coarser.
 
+    Floating-point planes take the values, neither clamped nor rounded, within 1e-6 of the reference.
+
     Args:
         rgb: float32, bfloat16 or float16 [3, H, W], any strides; clamped to [0, 1], NaN counts as 0; left as it is.
-        planes: uint8 or uint16, in the shapes of `format.plane_shapes`, any strides.
+        planes: in the dtype and the shapes of the format, any strides.
         format, color: what the planes shall hold.
         dither: ordered dither (`colour.bayer`) instead of rounding.
 
@@ -75,16 +80,19 @@ def post(
         if format.family == "rgb":
             rows = rows[:1] * 3
         band = [target[first:last] for target, (first, last) in zip(targets, rows)]
-        _post_band(_with_neighbours(rgb, top, bottom), numbers, format.family, dither, band)
+        padded = _with_neighbours(rgb, top, bottom)
+        if not format.floating:
+            padded.nan_to_num_(nan=0.0).clamp_(0.0, 1.0)
+        _post_band(padded, numbers, format.family, dither, band)
 
 
 def _with_neighbours(rgb: torch.Tensor, top: int, bottom: int) -> torch.Tensor:
-    """Rows top - 1 to bottom + 2, those outside the picture repeated from its border: float32, clamped to [0, 1]."""
+    """Rows top - 1 to bottom + 2 in float32, those outside the picture repeated from its border."""
     _, height, width = rgb.shape
     first, last = max(top - 1, 0), min(bottom + 2, height)
     padded = torch.empty(3, bottom - top + 3, width, dtype=torch.float32, device=rgb.device)
     inside = padded[:, first - top + 1 : last - top + 1]
-    inside.copy_(rgb[:, first:last]).nan_to_num_(nan=0.0).clamp_(0.0, 1.0)
+    inside.copy_(rgb[:, first:last])
     padded[:, : first - top + 1] = inside[:, :1]
     padded[:, last - top + 1 :] = inside[:, -1:]
     return padded
@@ -117,6 +125,10 @@ def _decode(codes: Sequence[torch.Tensor], numbers: Conversion, k: int) -> torch
 
 def _encode(values: torch.Tensor, numbers: Conversion, k: int, dither: bool, targets: Sequence[torch.Tensor]) -> None:
     """Values [n, h, w], which are used up, into the planes of components of one scale, the first component k."""
+    if numbers.code_max is None:
+        for target, value in zip(targets, values):
+            target.copy_(value)
+        return
     offset = numbers.offset[k] if dither else numbers.offset[k] + 0.5
     torch.add(torch.tensor(offset, dtype=torch.float32), values, alpha=numbers.span[k], out=values)
     if dither:

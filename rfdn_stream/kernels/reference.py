@@ -25,12 +25,12 @@ def to_rgb(planes: Sequence[Plane], format: PixelFormat, color: ColorSpec) -> Ar
         format, color: what the planes hold.
 
     Returns:
-        [3, H, W], clamped to [0, 1].
+        [3, H, W], clamped to [0, 1] unless the format is floating point.
     """
     height, width = planes[0].shape[:2]
     numbers = conversion(format, color)
     values = [
-        ((codes >> numbers.shift).astype(np.float64) - offset) / span
+        ((codes >> numbers.shift if numbers.shift else codes).astype(np.float64) - offset) / span
         for codes, offset, span in zip(
             components(planes, format, width, height), numbers.offset, numbers.span, strict=True
         )
@@ -40,7 +40,8 @@ def to_rgb(planes: Sequence[Plane], format: PixelFormat, color: ColorSpec) -> Ar
         for length, subsampling, co_sited in zip((width, height), format.subsampling, CO_SITED[color.siting])
     )
     values[1:] = [up_y @ chroma @ up_x.T for chroma in values[1:]]
-    return np.clip(np.tensordot(np.array(numbers.to_rgb), np.stack(values), 1), 0, 1)
+    rgb = np.tensordot(np.array(numbers.to_rgb), np.stack(values), 1)
+    return rgb if format.floating else np.clip(rgb, 0, 1)
 
 
 def from_rgb(
@@ -54,11 +55,14 @@ def from_rgb(
         dither: add the ordered thresholds instead of 1/2.
 
     Returns:
-        Arrays in the shapes of `format.plane_shapes`, clipped to [0, code_max + 1/2], for `quantise`.
+        Arrays in the shapes of `format.plane_shapes`, clipped to [0, code_max + 1/2], for `quantise`. Of a
+        floating-point format the values themselves, nothing clamped or added.
     """
     _, height, width = rgb.shape
     numbers = conversion(format, color)
-    rgb = np.clip(np.nan_to_num(rgb.astype(np.float64), nan=0.0), 0, 1)
+    rgb = rgb.astype(np.float64)
+    if not format.floating:
+        rgb = np.clip(np.nan_to_num(rgb, nan=0.0), 0, 1)
     values = list(np.tensordot(np.array(numbers.from_rgb), rgb, 1))
     down_x, down_y = (
         down_matrix(length, 1 << subsampling, co_sited)
@@ -69,6 +73,9 @@ def from_rgb(
     for plane, value, offset, span in zip(
         components(planes, format, width, height), values, numbers.offset, numbers.span, strict=True
     ):
+        if numbers.code_max is None:
+            plane[...] = value
+            continue
         rows, columns = np.indices(value.shape)
         threshold = bayer()[rows % 8, columns % 8] if dither else 0.5
         plane[...] = np.clip(value * span + offset + threshold, 0, numbers.code_max + 0.5)
@@ -77,6 +84,8 @@ def from_rgb(
 
 def quantise(planes: Sequence[Array], format: PixelFormat) -> tuple[Plane, ...]:
     """Real planes, in the format's dtype and alignment, from what `from_rgb` gives."""
+    if format.floating:
+        return tuple(p.astype(format.dtype) for p in planes)
     return tuple((np.floor(p).astype(np.int64) << format.shift).astype(format.dtype) for p in planes)
 
 

@@ -13,8 +13,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError
-from rfdn_stream.frame import ColorSpec, Frame
+from rfdn_stream.frame import ColorSpec, Frame, PixelFormat
 from rfdn_stream.media.frames import carried, carrier, fraction, is_full_range, plane_views
+from rfdn_stream.media.hardware import Nvdec
 from rfdn_stream.media.probe import guess_rate
 from rfdn_stream.media.tags import ColorTags, interpret, siting_note
 
@@ -42,6 +43,8 @@ class Decoder:
     with threads an error comes several packets late. So the times of the packets that went in are
     compared with those of the pictures that came out.
 
+    With `nvdec`, the card decodes, and its pictures may stay there (`Frame.card`).
+
     Attributes:
         damage: what was lost or is damaged so far; `notes`: what else was found, in sentences for the user.
         interlaced: pictures flagged as interlaced; `untimed`: pictures whose time was made up.
@@ -49,9 +52,13 @@ class Decoder:
         header_tags: the colour tags of the stream's header.
     """
 
-    def __init__(self, stream: VideoStream) -> None:
+    def __init__(self, stream: VideoStream, nvdec: Nvdec | None = None) -> None:
         self._context = stream.codec_context
-        self._context.thread_type = "AUTO"
+        self._nvdec = nvdec
+        if nvdec is None:
+            self._context.thread_type = "AUTO"
+        else:
+            self._context.thread_count = 1  # the card decodes; each thread would take it one more surface
         self._time_base = fraction(stream.time_base) or Fraction(1, 1_000_000)
         self._codec = self._context.codec.canonical_name
         self._frame_ticks = max(1, round(1 / guess_rate(stream) / self._time_base))
@@ -75,6 +82,7 @@ class Decoder:
 
         Raises:
             MediaError: the picture's size or format changes midway, or time runs backwards.
+            RefusedError, at the first picture: `nvdec` does not decode this video.
         """
         if packet is not None and packet.pts is not None and not packet.is_discard:
             heapq.heappush(self._expected, packet.pts)
@@ -83,6 +91,10 @@ class Decoder:
         except _UNDECODABLE as error:
             self._refused(packet, error)
             pictures = []
+        except av.FFmpegError as error:
+            if self._nvdec is None:
+                raise
+            raise MediaError(f"NVDEC failed: {error.strerror}; decode on the processor: --decode cpu") from error
         for picture in pictures:
             frame = self._frame(picture)
             yield from self._held_until(frame.pts)
@@ -118,11 +130,11 @@ class Decoder:
         if picture.is_corrupt:
             self.damage.append(Damage(pts * self._time_base, "damaged picture kept"))
         self._check_shape(picture, pts)
-        color = self._color(picture)
-        shown = carried(picture)
-        format = carrier(picture.format.name)
+        format = carrier(picture.format.name) if self._nvdec is None else self._nvdec.format(picture, self._context)
+        card = None if self._nvdec is None else self._nvdec.card
+        color = self._color(picture, format)
         return Frame(
-            planes=plane_views(shown, format),
+            planes=plane_views(carried(picture), format) if card is None else (),
             format=format,
             width=picture.width,
             height=picture.height,
@@ -131,6 +143,7 @@ class Decoder:
             time_base=self._time_base,
             duration=picture.duration or 0,
             origin=picture,
+            card=() if card is None else card.planes(picture),
         )
 
     def _time(self, picture: VideoFrame) -> int:
@@ -167,19 +180,23 @@ class Decoder:
         if self._shape is None:
             self._shape = shape
         elif shape != self._shape:
+            if self._nvdec is not None and shape[:2] == self._shape[:2]:
+                raise MediaError(
+                    f"NVDEC gave up at {float(pts * self._time_base):.3f} s; decode on the processor: --decode cpu"
+                )
             old, new = (f"{width}x{height} {name}" for width, height, name in (self._shape, shape))
             raise MediaError(
                 f"the picture changes from {old} to {new} at {float(pts * self._time_base):.3f} s; "
                 "split the video there, or rescale it to one size first"
             )
 
-    def _color(self, picture: VideoFrame) -> ColorSpec:
+    def _color(self, picture: VideoFrame, format: PixelFormat) -> ColorSpec:
         tags = ColorTags.of_frame(picture).or_else(self.header_tags)
         key = (tags, picture.format.name)
         if key not in self._colors:
             self._colors[key] = interpret(
                 tags,
-                carrier(picture.format.name),
+                format,
                 picture.width,
                 picture.height,
                 self._codec,

@@ -29,7 +29,8 @@ class Traits:
         preset: the option that trades speed for size, its default, and all its values.
         settings: always set.
         params: the option that takes ``key=value`` pairs, and the pairs that are always set.
-        hdr: makes such pairs of static HDR metadata.
+        hdr: makes such pairs of static HDR metadata; None = this encoder cannot be given any.
+        on_card: formats of frames that it takes from a card's memory, and as what.
     """
 
     crf: tuple[float, float]
@@ -37,7 +38,8 @@ class Traits:
     preset: tuple[str, str, Sequence[str]]
     settings: dict[str, str] = field(default_factory=dict)
     params: tuple[str, Sequence[str]] | None = None
-    hdr: Callable[[StaticHdr], list[str]] = lambda hdr: []
+    hdr: Callable[[StaticHdr], list[str]] | None = None
+    on_card: dict[str, str] = field(default_factory=dict)
 
 
 _X264 = Traits(
@@ -52,6 +54,7 @@ _NVENC = Traits(
     quality=("cq", 51),
     preset=("preset", "p5", tuple(f"p{n}" for n in range(1, 8))),
     settings={"rc": "vbr"},
+    on_card={"yuv420p": "nv12", "nv12": "nv12", "p010le": "p010le"},
 )
 TRAITS = {
     "libx264": _X264,
@@ -112,12 +115,25 @@ class Encoding:
     constant_rate: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def on_card(self) -> PixelFormat | None:
+        """The format in which frames can be given to the encoder on a card; None = only from the host."""
+        traits = TRAITS.get(self.codec)
+        name = traits.on_card.get(self.format.name) if traits else None
+        return FORMATS[name] if name else None
+
+    @property
+    def writes_hdr(self) -> bool:
+        """Whether static HDR metadata gets into the output."""
+        traits = TRAITS.get(self.codec)
+        return traits is not None and traits.hdr is not None
+
     def with_hdr(self, hdr: StaticHdr) -> dict[str, str]:
         """The encoder's options with its parameters for static HDR metadata."""
         traits = TRAITS.get(self.codec)
         if traits is None or traits.params is None:
             return self.options
-        pairs = [*self.params, *traits.hdr(hdr)]
+        pairs = [*self.params, *(traits.hdr(hdr) if traits.hdr else ())]
         return {**self.options, traits.params[0]: ":".join(pairs)} if pairs else self.options
 
 

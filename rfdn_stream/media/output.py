@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -11,8 +11,9 @@ from av.format import Flags
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
+from rfdn_stream.media.card import Card
 from rfdn_stream.media.encoders import Encoding, choose_encoding
-from rfdn_stream.media.hdr import lost_metadata
+from rfdn_stream.media.hdr import StaticHdr, lost_metadata
 from rfdn_stream.media.passthrough import LABELS, TS_CODECS, CopiedStream, has_flag, plan_copies
 from rfdn_stream.media.reader import Source
 
@@ -27,6 +28,7 @@ class OutputPlan:
         copied: streams that go along.
         dropped: what does not, each with the reason.
         notes: sentences for the user.
+        card: where the encoder takes its frames from; None = the host's memory.
     """
 
     muxer: str
@@ -34,6 +36,13 @@ class OutputPlan:
     copied: tuple[CopiedStream, ...] = ()
     dropped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    card: Card | None = None
+
+    def trial(self, size: tuple[int, int]) -> tuple[str, ...]:
+        """The arguments of `inquiry.try_encoding` for pictures of (width, height)."""
+        options = self.encoding.options if self.card is None else {**self.encoding.options, "gpu": str(self.card.index)}
+        pairs = (f"{key}={value}" for key, value in options.items())
+        return self.encoding.codec, self.encoding.format.name, *map(str, size), *pairs
 
 
 def muxer_of(path: str | Path) -> str:
@@ -54,23 +63,36 @@ def muxer_of(path: str | Path) -> str:
     return name
 
 
-def plan_output(source: Source, path: str | Path, options: EncodeOptions | None = None) -> OutputPlan:
+def plan_output(
+    source: Source, path: str | Path, options: EncodeOptions | None = None, card: Card | None = None
+) -> OutputPlan:
     """Decides how `source` is written to a file named `path`; nothing is written.
+
+    Args:
+        card: where frames will be; an encoder that can take them there does.
 
     Raises:
         UsageError: the extension or an option does not fit.
     """
     muxer = muxer_of(path)
     encoding = choose_encoding(source.info.format, source.info.color, lambda codec: _holds(muxer, codec), options)
+    if encoding.on_card is None:
+        card = None
+    elif card is not None:
+        encoding = replace(encoding, format=encoding.on_card)
     copies = plan_copies(source, muxer)
     dropped = list(copies.dropped)
+    if not encoding.writes_hdr and StaticHdr.of(source.first.origin) != StaticHdr():
+        dropped.append(
+            ("HDR mastering metadata", f"{encoding.codec} cannot be given it here; libx265 and libsvtav1 can")
+        )
     dropped += [(name, "no encoder here writes it") for name in lost_metadata(source.first.origin)]
     notes = [*encoding.notes, *copies.notes]
     if is_constant_rate(muxer, encoding):
         label = LABELS.get(muxer, muxer)
         who = encoding.codec if encoding.constant_rate else label
         notes.append(f"{who} keeps a constant frame rate: times are rounded to 1/{float(source.info.rate):g} s")
-    return OutputPlan(muxer, encoding, copies.copied, tuple(dropped), tuple(notes))
+    return OutputPlan(muxer, encoding, copies.copied, tuple(dropped), tuple(notes), card)
 
 
 def is_constant_rate(muxer: str, encoding: Encoding) -> bool:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container.input import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
@@ -31,8 +32,8 @@ def media_errors(doing: str) -> Iterator[None]:
         raise MediaError(f"{doing}: {error.strerror}") from error
 
 
-def open_input(path: str | Path) -> InputContainer:
-    """Opens a media file.
+def open_input(path: str | Path, accelerator: HWAccel | None = None) -> InputContainer:
+    """Opens a media file, its video to be decoded by `accelerator`, if any.
 
     Raises:
         MediaError: it is missing, a folder, empty, cut off, or no media file.
@@ -46,7 +47,7 @@ def open_input(path: str | Path) -> InputContainer:
         if local.is_file() and local.stat().st_size == 0:
             raise MediaError(f"{path} is empty")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), hwaccel=accelerator)
     except (av.InvalidDataError, av.EOFError):
         raise MediaError(f"{path} {_why_unreadable(local)}") from None
     except (av.FFmpegError, UnicodeDecodeError) as error:
@@ -88,7 +89,7 @@ def choose_video(container: InputContainer, path: str | Path) -> VideoStream:
             f"{path}: the video is {context.width}x{context.height}; "
             f"each side must be 1 to {MAX_SIDE} pixels (a damaged header?)"
         )
-    if context.pix_fmt is not None:
+    if context.pix_fmt is not None and not context.is_hwaccel:
         with _named(path):
             carrier(context.pix_fmt)
     return video

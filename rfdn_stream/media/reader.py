@@ -19,8 +19,10 @@ from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import Frame, VideoInfo
+from rfdn_stream.media.card import Card
 from rfdn_stream.media.decoder import Damage, Decoder
 from rfdn_stream.media.frames import fraction
+from rfdn_stream.media.hardware import DECODERS, NotKeptError, Nvdec, RefusedError, check_fitness
 from rfdn_stream.media.probe import choose_video, describe, display_matrix, is_attached_picture, open_input, origin
 from rfdn_stream.media.tags import ColorTags
 from rfdn_stream.media.timeline import Span
@@ -59,13 +61,21 @@ class Source:
         covers: cover art, by stream index.
         samples: the first packets of other streams, as far as they came before the first frame, by stream index.
         frames: frames given out so far.
+        decoding: where and why there, in words for the user; "" = on the processor, as ever.
     """
 
-    def __init__(self, path: str | Path, start: float | None, duration: float | None) -> None:
+    def __init__(
+        self, path: str | Path, start: float | None, duration: float | None, nvdec: Nvdec | None = None
+    ) -> None:
         self.path = path
-        self.container: InputContainer = open_input(path)
+        self._nvdec = nvdec
+        self.decoding = "" if nvdec is None else nvdec.description
+        self.container: InputContainer = self._open_container()
         try:
             self._open(start, duration)
+        except RefusedError:
+            self.close()
+            raise
         except av.FFmpegError as error:
             self.close()
             raise MediaError(f"cannot read {path}: {error.strerror}") from error
@@ -76,6 +86,12 @@ class Source:
         except BaseException:
             self.close()
             raise
+
+    def _open_container(self) -> InputContainer:
+        if self._nvdec is None:
+            return open_input(self.path)
+        with self._nvdec.accelerator() as accelerator:
+            return open_input(self.path, accelerator)
 
     def _open(self, start: float | None, duration: float | None) -> None:
         self.video: VideoStream = choose_video(self.container, self.path)
@@ -88,7 +104,7 @@ class Source:
         self.samples: dict[int, Packet[Stream]] = {}
         self.frames = 0
         self._time_base = fraction(self.video.time_base) or Fraction(1, 1_000_000)
-        self._decoder = Decoder(self.video)
+        self._decoder = Decoder(self.video, self._nvdec)
         self.tags: ColorTags = self._decoder.header_tags
         self._read_damage: list[Damage] = []
         self._latest = Fraction(0)
@@ -236,7 +252,7 @@ class Source:
             back = 2 * back + max(1, round(1 / base))
         if moved:
             self.container.close()
-            self.container = open_input(self.path)
+            self.container = self._open_container()
             self.video = choose_video(self.container, self.path)
         return self.container.demux()
 
@@ -276,16 +292,50 @@ class Source:
             self._read_damage.append(Damage(self._latest, what))
 
 
-def open_source(path: str | Path, start: float | None = None, duration: float | None = None) -> Source:
+def open_source(
+    path: str | Path,
+    start: float | None = None,
+    duration: float | None = None,
+    *,
+    decode: str = "auto",
+    card: Card | None = None,
+) -> Source:
     """Opens a video file for decoding, and finds its first frame.
 
     Args:
         path: a file, or an address that FFmpeg reads.
         start: seconds from the file's beginning; None = all, with the times that it has.
         duration: seconds; None = to the end.
+        decode: one of `hardware.DECODERS`: ``cuda`` = by NVDEC, ``auto`` = by NVDEC if there is `card` and it can, else
+            on the processor; `Source.decoding` says which it was, and why.
+        card: the card that wants the frames in its own memory (`Frame.card`); None = they come to the host.
 
     Raises:
         MediaError: the file cannot be read, or holds no video that can be upscaled.
-        UsageError: `start` lies behind the end of the video.
+        UsageError: `start` lies behind the end of the video, or ``cuda`` is asked for and NVDEC refuses.
     """
-    return Source(path, start, duration)
+    if decode not in DECODERS:
+        raise UsageError(f"unknown --decode {decode!r}; choose one of {', '.join(DECODERS)}")
+    # What is no file on a disk may not be there to be opened a second time.
+    if decode == "cpu" or (decode == "auto" and (card is None or not Path(path).is_file())):
+        return Source(path, start, duration)
+    try:
+        return _open_hardware(path, start, duration, card)
+    except RefusedError as refusal:
+        if decode == "cuda":
+            raise UsageError(f"NVDEC cannot decode {path}: {refusal}; or use --decode cpu") from refusal
+        source = Source(path, start, duration)
+        source.decoding = f"decoded on the processor, as NVDEC cannot: {refusal}"
+        return source
+
+
+def _open_hardware(path: str | Path, start: float | None, duration: float | None, card: Card | None) -> Source:
+    with open_input(path) as container:
+        check_fitness(choose_video(container, path))
+    try:
+        return Source(path, start, duration, Nvdec(path, card))
+    except NotKeptError as refusal:
+        assert card is not None
+        source = Source(path, start, duration, Nvdec(path, index=card.index))
+        source.decoding += f", as {refusal}"
+        return source

@@ -15,16 +15,16 @@ import av
 from av.bitstream import BitStreamFilterContext
 from av.format import Flags
 from av.packet import Packet
-from av.sidedata.sidedata import Type
 from av.stream import Stream
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError, UsageError
-from rfdn_stream.frame import Frame, PixelFormat
-from rfdn_stream.media.frames import plane_views
+from rfdn_stream.frame import CardPlane, Frame, PixelFormat
+from rfdn_stream.media.feed import CardFeed, HostFeed
+from rfdn_stream.media.hardware import nvenc_refusal
 from rfdn_stream.media.hdr import StaticHdr
+from rfdn_stream.media.inquiry import try_encoding
 from rfdn_stream.media.matroska import set_display_size
 from rfdn_stream.media.output import OutputPlan, is_constant_rate
 from rfdn_stream.media.passthrough import (
@@ -79,20 +79,22 @@ class VideoFileSink:
         time_base = 1 / source.info.rate if constant else source.info.time_base
         tags = codes(color, format, source.tags)
         self.report = SinkReport(plan.muxer, plan.encoding.codec, coded, tags, time_base)
+        # Cropping means copying, which is done on the host.
+        card = plan.card if coded == size else None
+        self._feed = HostFeed(format, coded) if card is None else CardFeed(format, coded, card)
+        self._early: list[CopiedPacket] = []
         self._mapping: dict[int, Stream] = {}
         self._filters: dict[int, BitStreamFilterContext] = {}
         self._last_dts: dict[int, int] = {}
         self._durations: dict[int, int] = {}
         self._strict_kinds = () if has_flag(plan.muxer, Flags.ts_nonstrict) else ("audio", "video")
-        self._touched = self._finished = False
+        self._started = self._finished = False
 
     def __enter__(self) -> Self:
         try:
             self._output: OutputContainer = av.open(str(self.path), "w", format=self._plan.muxer)
             self._add_streams()
-            self._video.codec_context.open()
-            self._touched = True  # from here on there is a file of ours
-            self._output.start_encoding()
+            self._open_encoder()
         except BaseException as error:
             self._discard()
             if isinstance(error, OSError):
@@ -105,6 +107,10 @@ class VideoFileSink:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         if not self._finished:
             self._discard()
+
+    def surface(self) -> tuple[CardPlane, ...]:
+        """Where the next frame is to be made, on the encoder's card; () = in the host's memory."""
+        return self._feed.surface()
 
     def write(self, frame: Frame) -> None:
         """Encodes a frame in the plan's format; its pts must lie behind the last frame's.
@@ -132,7 +138,8 @@ class VideoFileSink:
         report.last_pts, report.last_duration = pts, duration
         report.frames += 1
         self._durations[pts] = duration
-        picture = self._picture(frame)
+        picture = self._feed.picture(frame, pts)
+        picture.pict_type = 0  # else the source's keyframes become the encoder's
         picture.pts, picture.time_base, picture.duration = pts, report.time_base, duration
         self._encode(picture)
 
@@ -142,6 +149,9 @@ class VideoFileSink:
         Raises:
             MediaError: the file cannot be written.
         """
+        if not self._started:
+            self._early.append(copied)
+            return
         stream = self._mapping.get(copied.index)
         packet = copied.packet
         if stream is None or (packet.is_discard and self._plan.muxer not in MOV_FAMILY):
@@ -200,7 +210,7 @@ class VideoFileSink:
         context = video.codec_context
         self._video_codec = context.codec.canonical_name
         context.width, context.height = report.size
-        context.pix_fmt = encoding.format.name
+        context.pix_fmt = self._feed.pix_fmt
         context.time_base = video.time_base = report.time_base
         # PyAV's default, slices, makes x264 cut every picture in slices.
         context.thread_type = "AUTO"
@@ -219,6 +229,32 @@ class VideoFileSink:
             video.metadata.pop("timecode", None)
         return video
 
+    def _open_encoder(self) -> None:
+        """Opens the encoder and writes the header, or makes sure that the first frame will.
+
+        An encoder that takes frames on a card learns of its memory by the first of them, and opens with it. That
+        it can is tried by opening one for frames of the host.
+        """
+        trial = self._plan.trial(self.report.size)
+        try:
+            if isinstance(self._feed, CardFeed):
+                try_encoding(*trial)
+            else:
+                self._video.codec_context.open()
+                self._start()
+        except av.FFmpegError as error:
+            if self._started or self._plan.encoding.on_card is None:
+                raise
+            raise nvenc_refusal(self._video_codec, trial, error) from error
+
+    def _start(self) -> None:
+        """Writes the header, and what came before it."""
+        self._started = True  # from here on there is a file of ours
+        self._output.start_encoding()
+        for copied in self._early:
+            self.copy(copied)
+        self._early.clear()
+
     def _set_aspect_ratio(self) -> None:
         """Other codecs say it in their bitstream, exactly; here it is rounded to whole pixels of display size."""
         ratio = self._source.info.sample_aspect_ratio
@@ -235,30 +271,19 @@ class VideoFileSink:
     def _ticks(self, value: int, time_base: Fraction) -> int:
         return value if time_base == self.report.time_base else round(value * time_base / self.report.time_base)
 
-    def _picture(self, frame: Frame) -> VideoFrame:
-        """The frame in memory of the encoder's own, cropped to its size."""
-        width, height = self.report.size
-        origin = frame.origin
-        resized = isinstance(origin, VideoFrame) and (origin.width, origin.height) != (width, height)
-        if resized and origin.side_data.get(Type.A53_CC) is not None:
-            # Only a picture made of the source's keeps its closed captions; its samples are overwritten.
-            picture: VideoFrame = origin.reformat(width, height, frame.format.name, interpolation=Interpolation.POINT)
-        else:
-            picture = VideoFrame(width, height, frame.format.name)
-        picture.pict_type = 0  # else the source's keyframes become the encoder's
-        for target, plane in zip(plane_views(picture, frame.format, writeable=True), frame.planes, strict=True):
-            target[...] = plane[: target.shape[0], : target.shape[1]]
-        return picture
-
     def _encode(self, picture: VideoFrame | None) -> None:
         try:
             packets = self._video.encode(picture)
         except av.FFmpegError as error:
             raise MediaError(f"{self.report.codec} failed at frame {self.report.frames}: {error.strerror}") from error
+        if not self._started:
+            with self._writing():
+                self._start()
         for packet in packets:
             duration = self._durations.pop(packet.pts, None) if packet.pts is not None else None
-            if duration is None:
+            if duration is None or packet.pts is None:
                 raise MediaError(f"{self.report.codec} made a packet at {packet.pts} that no frame asked for")
+            self._feed.done(packet.pts)
             packet.duration = duration  # not every encoder passes it on
             if self.report.frames <= 2 and picture is None:
                 packet.dts = packet.pts  # x265 makes one up, far from any time, for so few frames
@@ -307,7 +332,7 @@ class VideoFileSink:
         if hasattr(self, "_output"):
             with contextlib.suppress(av.FFmpegError, ValueError):
                 self._output.close()
-        if self._touched and self.path.is_file():
+        if self._started and self.path.is_file():
             self.path.unlink()
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
 from rfdn_stream.errors import UsageError
-from rfdn_stream.nets.rfdn import RFDNOptions
-from rfdn_stream.training.network import network_name
+from rfdn_stream.nets.base import NetworkOptions
+from rfdn_stream.training.network import architecture_of, network_name, options_of
 
 CHOICES = {
     "degrade": ("clean", "video"),
+    "init": ("random", "bicubic"),
     "loss": ("l1", "l2"),
     "schedule": ("halve", "cosine"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
@@ -29,7 +30,8 @@ class TrainConfig:
     Args:
         folders: of images and videos, as the user wrote them.
         network: what is trained; its `scale` is the enlargement.
-        start: a model's name or a weights file to begin with; None = random weights.
+        start: a model's name or a weights file to begin with; None = see `init`.
+        init: without `start`: ``random`` weights, or random ones that begin as ``bicubic`` enlargement.
         degrade: ``clean`` = LR by bicubic alone; ``video`` = also through real encoders.
         clean_share: the part of a video batch that is clean all the same.
         loss: ``l1``, or ``l2`` for a last stage of fine-tuning.
@@ -48,8 +50,9 @@ class TrainConfig:
     """
 
     folders: tuple[str, ...]
-    network: RFDNOptions
+    network: NetworkOptions
     start: str | None = None
+    init: str = "random"
     degrade: str = "clean"
     clean_share: float = 0.2
     loss: str = "l1"
@@ -94,25 +97,32 @@ class TrainConfig:
 
     def to_json(self) -> str:
         """As text, from which `from_json` makes an equal value."""
-        return json.dumps(asdict(self))
+        return json.dumps({"architecture": architecture_of(self.network), **asdict(self)})
 
     @classmethod
     def from_json(cls, text: str) -> TrainConfig:
         """The value that `to_json` wrote; ValueError, TypeError or KeyError where the text is something else."""
         content = json.loads(text)
-        content["network"] = RFDNOptions(**content["network"])
+        content["network"] = options_of(content.pop("architecture", "rfdn"), content["network"])
         content["folders"] = tuple(content["folders"])
         return cls(**content)
 
 
-QUICK: Mapping[str, Any] = {"batch": 8, "patch": 32, "lr": 1e-3, "schedule": "cosine", "warmup": 20, "clip": 0.5}
-"""What the defaults are where the user names minutes: many small steps, so that something is learnt soon."""
+SMALL: Mapping[str, Any] = {"init": "bicubic", "schedule": "cosine", "warmup": 20, "clip": 0.5, "evaluate_every": 100}
+SHORT = 15  # minutes
+BY_MINUTES: Mapping[str, Mapping[str, Any]] = {
+    "short": {**SMALL, "batch": 4, "patch": 24, "lr": 3e-3},
+    "long": {**SMALL, "batch": 16, "patch": 40, "lr": 5e-4},
+}
+"""What the defaults are where the user names minutes, up to SHORT and above: many small steps, on a CPU."""
 
 FINE_TUNING: Mapping[str, Any] = {"lr": 1e-5}
 """What the defaults are for the L2 loss: the last stage of the challenge's recipe."""
 
+UNMEASURED = 1000  # steps, while it is not known yet how many fit into the minutes
 
-def begin(asked: Mapping[str, Any], network: RFDNOptions) -> TrainConfig:
+
+def begin(asked: Mapping[str, Any], network: NetworkOptions) -> TrainConfig:
     """The config of a new run.
 
     Args:
@@ -124,13 +134,16 @@ def begin(asked: Mapping[str, Any], network: RFDNOptions) -> TrainConfig:
     """
     if "minutes" in asked and "steps" in asked:
         raise UsageError("--minutes and --steps exclude one another: minutes are turned into steps by measuring")
+    if "init" in asked and "start" in asked:
+        raise UsageError("--init and --from exclude one another: one of them says what the weights begin as")
     recipe: dict[str, Any] = {}
     if "minutes" in asked:
-        recipe |= {**QUICK, "steps": 1000, "evaluate_every": 100}  # steps until they are measured
+        recipe = {**BY_MINUTES["short" if asked["minutes"] <= SHORT else "long"], "steps": UNMEASURED}
+    if recipe and "start" in asked:
+        recipe |= {"init": "random", "lr": 1e-4}  # weights that are good already
     if asked.get("loss") == "l2":
         recipe |= FINE_TUNING
-    recipe |= asked
-    return TrainConfig(network=network, **recipe)
+    return TrainConfig(network=network, **{**recipe, **asked})
 
 
 def with_steps(config: TrainConfig, steps: int) -> TrainConfig:
@@ -149,9 +162,9 @@ def check_unchanged(config: TrainConfig, asked: Mapping[str, Any], out: object) 
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, RFDNOptions):
-        return network_name(value)
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return network_name(value) if is_dataclass(value) else str(value)  # type: ignore[arg-type]
 
 
 def _require(name: str, value: object, good: bool, allowed: str) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from rfdn_stream.evaluation.metrics import psnr_y
 from rfdn_stream.evaluation.resize import bicubic
-from rfdn_stream.nets.rfdn import RFDN
+from rfdn_stream.nets.base import Network
 
 Picture = npt.NDArray[np.uint8]
 
@@ -33,7 +33,7 @@ class HeldOut:
         self.pairs = [_middle(lr, hr, scale) for lr, hr in pairs[:MOST]]
         self.bicubic = self._mean([bicubic(lr, *hr.shape[:2]) for lr, hr in self.pairs])
 
-    def psnr(self, net: RFDN) -> float | None:
+    def psnr(self, net: Network) -> float | None:
         """Mean PSNR-Y in dB (`metrics.psnr_y`) of the network, in float32 where it lies; None without pictures."""
         return self._mean([enlarge(net, lr) for lr, _ in self.pairs])
 
@@ -45,7 +45,7 @@ class HeldOut:
 
 
 @torch.inference_mode()
-def enlarge(net: RFDN, picture: Picture) -> Picture:
+def enlarge(net: Network, picture: Picture) -> Picture:
     """A uint8 [H, W, 3] picture through a network that takes and gives 0..1, rounded to 8 bits."""
     device = next(net.parameters()).device
     x = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None].float() / 255

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import statistics
 import time
 from collections.abc import Mapping
@@ -14,11 +15,11 @@ from typing import Any, Literal, cast
 import torch
 
 from rfdn_stream.errors import UsageError
-from rfdn_stream.nets.rfdn import RFDN, preset
+from rfdn_stream.nets.base import Network, named
 from rfdn_stream.training.config import TrainConfig, begin, check_unchanged, with_steps
 from rfdn_stream.training.data import Batches, DataOptions, open_batches
 from rfdn_stream.training.held_out import HeldOut
-from rfdn_stream.training.loop import LogReporter, Loop, Reporter, stream_from
+from rfdn_stream.training.loop import LOG, LogReporter, Loop, Reporter, stream_from
 from rfdn_stream.training.network import choose_network, network_name, new_network, take_weights
 from rfdn_stream.training.results import WEIGHTS, Facts, recipe
 from rfdn_stream.training.state import load_state
@@ -26,6 +27,7 @@ from rfdn_stream.training.trainer import Trainer, choose_device, train_precision
 
 log = logging.getLogger("rfdn_stream")
 
+BEGINNINGS = {"random": "random weights", "bicubic": "random weights that begin as bicubic enlargement"}
 TRIAL_SECONDS = 6.0
 TRIAL_STEPS = 20
 
@@ -39,6 +41,11 @@ class TrainResult:
     psnr: float | None
     bicubic: float | None
     pictures: int
+
+    @classmethod
+    def of(cls, out: Path, best: Mapping[str, Any], facts: Facts) -> TrainResult:
+        """The result in a folder, from the loop's best and the run's facts."""
+        return cls(out / WEIGHTS, best["step"], best["psnr_y"], facts.bicubic, facts.pictures)
 
     def __str__(self) -> str:
         if self.psnr is None or self.bicubic is None:
@@ -84,30 +91,36 @@ def train(
     place = choose_device(device)
     state = _state_in(out, asked, reporter)
     config = _settle(state, asked, out)
-    net = new_network(config.network, config.seed)
+    if state and state["trainer"]["step"] == config.steps:
+        reporter.note("this run is done; to train its weights further, begin another one --from them")
+        return TrainResult.of(out, state["best"], Facts(**state["facts"]))
+    net = new_network(config.network, config.seed, config.init)
     if state:
         beginning = str(state["facts"]["beginning"])
     else:
-        beginning = take_weights(net, config.start) if config.start else "random weights"
+        beginning = take_weights(net, config.start) if config.start else BEGINNINGS[config.init]
     reporter.note(_plan(config, net, beginning, place, out, state))
-    batches = _open_data(config, cache, reporter)
+    places = _places(config, cache, state)
+    batches = _open_data(config, places, reporter)
     reporter.note(f"data: {batches.description}")
-    started = time.monotonic()
     held_out = HeldOut(batches.held_out, config.network.scale)
     facts = Facts(batches.description, beginning, held_out.bicubic, len(held_out.pairs))
     if state and state["facts"] != asdict(facts):
         log.warning("the data is not what the run was begun with (%s); going on with it", state["facts"]["data"])
     if dry_run or (config.minutes and not state):
+        started = time.monotonic()
         step, evaluation = _time(config, net, batches, held_out, place)
-        config = _fill_minutes(config, step, evaluation, time.monotonic() - started) if not state else config
+        if not state:
+            config = _fill_minutes(config, step, evaluation, time.monotonic() - started)
         done = state["trainer"]["step"] if state else 0
         reporter.note(_estimate(config, config.steps - done, step, evaluation))
     if dry_run:
         return None
     out.mkdir(exist_ok=True)
-    loop = Loop(out, Trainer(config, net, place), batches, held_out, facts, reporter, 60 * save_minutes, state)
+    trainer = Trainer(config, net, place)
+    loop = Loop(out, trainer, batches, held_out, facts, reporter, 60 * save_minutes, {"places": places}, state)
     loop.run()
-    return TrainResult(out / WEIGHTS, loop.best["step"], loop.best["psnr_y"], held_out.bicubic, facts.pictures)
+    return TrainResult.of(out, loop.best, facts)
 
 
 def _state_in(out: Path, asked: Mapping[str, Any], reporter: Reporter) -> dict[str, Any] | None:
@@ -117,7 +130,7 @@ def _state_in(out: Path, asked: Mapping[str, Any], reporter: Reporter) -> dict[s
     if not out.absolute().parent.is_dir():
         raise UsageError(f"the folder {out.absolute().parent} does not exist; create it first")
     state = load_state(out, reporter.note)
-    if state is None and out.is_dir() and any(out.iterdir()):
+    if state is None and out.is_dir() and any(p.name != LOG and p.name[0] != "." for p in out.iterdir()):
         raise UsageError(f"{out} holds files, but no run to go on with; name a new folder for the results")
     if state is None and not asked.get("folders"):
         raise UsageError(
@@ -135,27 +148,33 @@ def _settle(state: dict[str, Any] | None, asked: Mapping[str, Any], out: Path) -
     config = TrainConfig.from_json(state["config"])
     if model or scale:
         scale = scale or config.network.scale
-        fields["network"] = preset(model, scale) if model else replace(config.network, scale=scale)
+        fields["network"] = named(model, scale)[1] if model else replace(config.network, scale=scale)
     check_unchanged(config, fields, out)
     return config
 
 
-def _open_data(config: TrainConfig, cache: Path | None, reporter: Reporter) -> Batches:
+def _places(config: TrainConfig, cache: Path | None, state: dict[str, Any] | None) -> dict[str, Any]:
+    """Where the data lies, in absolute paths, so that a run goes on whatever the current folder is."""
+    former = (state or {}).get("places") or {"folders": [os.path.abspath(f) for f in config.folders], "cache": None}
+    return {**former, "cache": os.path.abspath(cache) if cache else former["cache"]}
+
+
+def _open_data(config: TrainConfig, places: dict[str, Any], reporter: Reporter) -> Batches:
     options = DataOptions(
-        folders=tuple(map(Path, config.folders)),
+        folders=tuple(map(Path, places["folders"])),
         scale=config.network.scale,
         patch=config.patch,
         batch=config.batch,
         seed=config.seed,
         degrade=cast(Literal["clean", "video"], config.degrade),
         clean_share=config.clean_share,
-        cache=cache,
+        cache=Path(places["cache"]) if places["cache"] else None,
     )
     return open_batches(options, reporter.note)
 
 
 def _time(
-    config: TrainConfig, net: RFDN, batches: Batches, held_out: HeldOut, place: torch.device
+    config: TrainConfig, net: Network, batches: Batches, held_out: HeldOut, place: torch.device
 ) -> tuple[float, float]:
     """Seconds of a step, its batch included, and of an evaluation; measured on a copy of the network."""
     trainer = Trainer(config, copy.deepcopy(net), place)
@@ -181,7 +200,7 @@ def _fill_minutes(config: TrainConfig, step: float, evaluation: float, spent: fl
 
 
 def _plan(
-    config: TrainConfig, net: RFDN, beginning: str, place: torch.device, out: Path, state: dict[str, Any] | None
+    config: TrainConfig, net: Network, beginning: str, place: torch.device, out: Path, state: dict[str, Any] | None
 ) -> str:
     """The first line: what will be done."""
     count = sum(p.numel() for p in net.parameters())
@@ -190,7 +209,7 @@ def _plan(
     if state:
         done = f"step {state['trainer']['step']:,} of {config.steps:,}"
         return f"going on with {network_name(config.network)} after {done}, {where}"
-    steps = f"in {config.minutes:g} minutes as many as fit," if config.minutes else None
+    steps = f"as many steps as fit into {config.minutes:g} minutes," if config.minutes else None
     how = recipe(config, beginning, steps)
     return f"training {network_name(config.network)} ({count:,} parameters) {where}: {how}"
 

@@ -27,10 +27,10 @@ class Log:
             self.position = min(position, path.stat().st_size)
         self._write("" if self.position else HEADER)
 
-    def row(self, step: int, seconds: float, lr: float, loss: float, psnr: float | None) -> None:
-        """One row: losses are means since the last one; `psnr` is empty where it was not measured."""
-        measured = "" if psnr is None else f"{psnr:.4f}"
-        self._write(f"{step},{seconds:.1f},{lr:.6g},{loss:.6g},{measured}\n")
+    def row(self, step: int, seconds: float, lr: float, loss: float | None, psnr: float | None) -> None:
+        """One row: losses are means since the last one; what was not measured stays empty."""
+        texts = ("" if value is None else format(value, form) for value, form in ((loss, ".6g"), (psnr, ".4f")))
+        self._write(f"{step},{seconds:.1f},{lr:.6g},{','.join(texts)}\n")
 
     def _write(self, text: str) -> None:
         self._waiting += text

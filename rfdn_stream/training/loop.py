@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,12 +18,15 @@ from rfdn_stream.training.interrupts import Interrupts
 from rfdn_stream.training.log import Log
 from rfdn_stream.training.plot import plot_log
 from rfdn_stream.training.results import Facts, save_card, save_weights
+from rfdn_stream.training.schedule import learning_rate
 from rfdn_stream.training.state import save_state
 from rfdn_stream.training.trainer import Trainer, TrainingError
 
 logger = logging.getLogger("rfdn_stream")
 
 LOG, PLOT = "log.csv", "log.png"
+AGAIN = "make room, and run the same command again"
+PLOT_SECONDS = 60.0  # between plots, which take half a second each
 LOG_EVERY = 20  # steps; on a GPU the loss is looked at no more often, since looking means waiting for it
 
 Batch = tuple[Tensor, Tensor]
@@ -97,8 +100,8 @@ def stream_from(batches: BatchStream, start: int) -> Iterator[Iterator[Batch]]:
 class Loop:
     """Trains until the last step, in a folder.
 
-    ``weights.safetensors`` is the average of the weights at the step whose held-out PSNR was the best so far;
-    without held-out pictures, the latest.
+    ``weights.safetensors`` is the average of the weights at the step whose held-out PSNR was the best so far, those
+    that the run begins with included; without held-out pictures, the latest.
 
     Args:
         folder: of the run; it exists.
@@ -108,6 +111,7 @@ class Loop:
         facts: for the files that describe the weights.
         reporter: hears of it.
         save_seconds: between states.
+        also: what else a state is to hold, for whoever loads it.
         state: what to go on from, as `load_state` gave it; None = the first step.
     """
 
@@ -120,11 +124,12 @@ class Loop:
         facts: Facts,
         reporter: Reporter,
         save_seconds: float,
+        also: Mapping[str, Any],
         state: dict[str, Any] | None = None,
     ) -> None:
         self.folder, self.trainer, self.config = folder, trainer, trainer.config
         self.batches, self.held_out, self.facts, self.reporter = batches, held_out, facts, reporter
-        self.save_seconds = save_seconds
+        self.save_seconds, self.also = save_seconds, also
         self.seconds, self.psnr = 0.0, None
         self.best: dict[str, Any] = {"psnr_y": None, "step": None}
         if state is not None:
@@ -132,7 +137,7 @@ class Loop:
             self.seconds, self.psnr, self.best = state["seconds"], state["psnr_y"], state["best"]
         self.log = Log(folder / LOG, state["log_bytes"] if state else None)
         self._saved_step: int | None = trainer.step if state else None
-        self._saved_at = self._mark = time.monotonic()
+        self._saved_at = self._plotted_at = self._mark = time.monotonic()
         self._loss = float("nan")
         self._failure: str | None = None
         self._can_plot = True
@@ -147,17 +152,25 @@ class Loop:
         with Interrupts() as interrupts:
             try:
                 if self._saved_step is None:
-                    self._checkpoint()  # a run that is killed early goes on with the steps that were measured
+                    self._begin()
                 self.reporter.begin(self.trainer.step, self.config.steps)
                 self._train(interrupts)
             except KeyboardInterrupt:
                 interrupts.hold()
-                self._checkpoint()
+                self._checkpoint(stopping=True)
                 raise InterruptedTraining(self._stopped()) from None
             finally:
                 self.reporter.end()
         if self._failure:
-            raise TrainingError(f"{self._failure}; make room and run the same command again")
+            raise TrainingError(f"{self._failure}; {AGAIN}")
+
+    def _begin(self) -> None:
+        """Measures what the weights begin as, and saves: a run that is killed early goes on with the same steps."""
+        self._evaluate()
+        self.log.row(0, self.seconds, self.trainer.lr, None, self.psnr)
+        self._checkpoint()
+        if self._failure:
+            raise TrainingError(f"{self._failure}; {AGAIN}")
 
     def _train(self, interrupts: Interrupts) -> None:
         self._mark = time.monotonic()
@@ -171,6 +184,7 @@ class Loop:
     def _after_update(self) -> None:
         """All that happens between two updates."""
         step, last = self.trainer.step, self.trainer.step == self.config.steps
+        lr = learning_rate(self.config, step - 1)  # of the update that is done
         evaluated = last or step % self.config.evaluate_every == 0
         to_log = evaluated or step % LOG_EVERY == 0
         to_save = last or time.monotonic() - self._saved_at >= self.save_seconds
@@ -181,24 +195,22 @@ class Loop:
         now = time.monotonic()
         self.seconds, self._mark = self.seconds + now - self._mark, now
         if to_log:
-            self.log.row(step, self.seconds, self.trainer.lr, self._loss, self.psnr if evaluated else None)
+            self.log.row(step, self.seconds, lr, self._loss, self.psnr if evaluated else None)
             self.trainer.forget_loss()
         if to_save:
-            self._checkpoint()
-        bicubic = self.facts.bicubic
-        self.reporter.step(
-            Progress(step, self.config.steps, self._loss, self.trainer.lr, self.config.pixels, self.psnr, bicubic)
-        )
+            self._checkpoint(stopping=last)
+        bicubic, pixels = self.facts.bicubic, self.config.pixels
+        self.reporter.step(Progress(step, self.config.steps, self._loss, lr, pixels, self.psnr, bicubic))
 
     def _look(self) -> None:
         """Takes the loss; stops where it is no longer a number, before anything that is good is replaced."""
         try:
             self._loss = self.trainer.loss()
         except TrainingError as failure:
-            kept = f"the state of step {self._saved_step} is kept in {self.folder}" if self._saved_step else "stopped"
             raise TrainingError(
-                f"{failure}, at a learning rate of {self.trainer.lr:.2g}; {kept}; start in another folder with "
-                f"--lr {self.config.lr / 2:.2g}, --clip 0.5 or --precision fp32"
+                f"{failure}, at a learning rate of {self.trainer.lr:.2g}; {self.folder} keeps the state of step "
+                f"{self._saved_step}; start in another folder with --lr {self.config.lr / 2:.2g}, --clip 0.5 or "
+                "--precision fp32"
             ) from None
 
     def _evaluate(self) -> None:
@@ -209,11 +221,13 @@ class Loop:
             try:
                 save_weights(self.folder, self.trainer, self.config, self.facts, self.psnr)
             except ModelError as failure:
+                if self.trainer.step == self.config.steps:  # nothing follows that could be the best and be saved
+                    raise TrainingError(f"{failure}; {AGAIN}") from None
                 self._warn(str(failure))
                 return
             self.best = {"psnr_y": self.psnr, "step": self.trainer.step}
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, *, stopping: bool = False) -> None:
         """Saves the state, the card and the plot; where there is no room, warns and leaves the old ones."""
         self._saved_at = time.monotonic()
         state = {
@@ -224,18 +238,21 @@ class Loop:
             "psnr_y": self.psnr,
             "best": self.best,
             "log_bytes": self.log.position,
+            **self.also,
         }
         try:
             save_state(self.folder, state)
             self._saved_step = self.trainer.step
             save_card(self.folder, self.trainer, self.config, self.facts, self.best, self.seconds)
-            self._plot()
+            if stopping or time.monotonic() - self._plotted_at >= PLOT_SECONDS:
+                self._plot()
         except OSError as failure:
             self._warn(f"the state of step {self.trainer.step} cannot be written to {self.folder}: {failure.strerror}")
         else:
             self._failure = None
 
     def _plot(self) -> None:
+        self._plotted_at = time.monotonic()
         if self._can_plot and self.trainer.step:
             try:
                 plot_log(self.folder / LOG, self.folder / PLOT, self.facts.bicubic)
@@ -244,7 +261,7 @@ class Loop:
                 self._can_plot = False
 
     def _warn(self, text: str) -> None:
-        if self._failure is None:
+        if self._failure is None and self.trainer.step:
             kept = f"; the one of step {self._saved_step} is kept" if self._saved_step is not None else ""
             logger.warning("%s%s, and training goes on", text, kept)
         self._failure = text

@@ -36,14 +36,15 @@ class Facts:
 
 
 def recipe(config: TrainConfig, beginning: str, steps: str | None = None) -> str:
-    """How the weights are trained, in a sentence; `steps` says how many where they are not known yet."""
+    """How the weights are trained, in a sentence; `steps` says it where their number is not known yet."""
     rate = f"half a cosine from {config.lr:g} to 0"
     if config.schedule == "halve":
         rate = f"{config.lr:g} halved every {config.halve_every:,} steps"
     extras = f", {config.warmup:,} steps of warm-up" if config.warmup else ""
     extras += f", gradients clipped to {config.clip:g}" if config.clip is not None else ""
+    steps = steps or f"{config.steps:,} steps"
     return (
-        f"{steps or format(config.steps, ',')} steps of {config.batch} patches of {config.patch}x{config.patch} px, "
+        f"{steps} of {config.batch} patches of {config.patch}x{config.patch} px, "
         f"{config.loss.upper()} loss, Adam, learning rate {rate}{extras}; average of weights {config.ema:g}; "
         f"begun with {beginning}"
     )

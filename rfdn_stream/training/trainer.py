@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from rfdn_stream.engines.torch_engine import DTYPES, choose_precision
 from rfdn_stream.errors import RfdnError, UsageError
-from rfdn_stream.nets.rfdn import RFDN
+from rfdn_stream.nets.base import Network
 from rfdn_stream.training.config import TrainConfig
 from rfdn_stream.training.schedule import ema_decay, learning_rate
 
@@ -58,7 +58,7 @@ class Trainer:
         device: where it is trained.
     """
 
-    def __init__(self, config: TrainConfig, net: RFDN, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, net: Network, device: torch.device) -> None:
         self.config = config
         self.device = device
         self.precision, self.why = train_precision(config.precision, device)

@@ -1,0 +1,147 @@
+"""torch with a CUDA graph for each of the last few sizes: all kernels of a frame are launched as one.
+
+A graph replays the very kernels, on the very memory, that it was recorded with. So each size has a picture that is
+filled before and a result that is read after; no memory is asked for in between.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from rfdn_stream.engines.torch_engine import TorchEngine, out_of_memory
+from rfdn_stream.nets.catalogue import ModelSpec
+
+log = logging.getLogger("rfdn_stream")
+
+KEPT = 4  # sizes
+WARM_UPS = 2  # runs before recording, in which cuDNN chooses its kernels
+
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Record(Protocol):
+    """A way to record work."""
+
+    def __call__(self, work: Callable[[], torch.Tensor], /) -> tuple[torch.Tensor, Callable[[], None]]:
+        """Runs `work` on the current stream, and returns its result and what does it all again, into that result."""
+
+
+class CudaGraphs:
+    """Records CUDA graphs, which share the memory of what lies between picture and result: one runs at a time."""
+
+    # torch's rule: one recording at a time in a process.
+    _recording = threading.Lock()
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def __call__(self, work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Callable[[], None]]:
+        """See `Record`; the current stream must not be the default one. Waits for the card."""
+        stream, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+        with self._recording:
+            searching, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+            try:
+                for _ in range(WARM_UPS):
+                    work()
+                # Other threads may go on using CUDA meanwhile: thread_local.
+                with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
+                    result = work()
+            finally:
+                torch.backends.cudnn.benchmark = searching
+        self._pool = graph.pool()
+        return result, graph.replay
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """A recorded size."""
+
+    picture: torch.Tensor
+    result: torch.Tensor
+    replay: Callable[[], None]
+
+
+class GraphEngine(TorchEngine):
+    """The Engine contract (see `base`) by recorded frames; tiles, and frames too small for the network, run plainly.
+
+    Args:
+        record: how; None = `CudaGraphs`.
+        others: as for TorchEngine.
+    """
+
+    how = "CUDA graph"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: ModelSpec,
+        device: torch.device,
+        precision: str = "auto",
+        tile: int | None = None,
+        *,
+        multiple: int | None = None,
+        record: Record | None = None,
+    ) -> None:
+        super().__init__(network, spec, device, precision, tile, multiple=multiple)
+        self._record = record or CudaGraphs()
+        self._shots: OrderedDict[tuple[int, int], _Shot | None] = OrderedDict()
+
+    def _frame(self, rgb: torch.Tensor) -> torch.Tensor:
+        shot = self._shot(rgb)
+        if shot is None:
+            return self._whole(rgb)
+        shot.picture[0].copy_(rgb)
+        shot.replay()
+        return shot.result
+
+    def _shot(self, rgb: torch.Tensor) -> _Shot | None:
+        """What was recorded for this size; None where that is not possible."""
+        _, height, width = rgb.shape
+        if min(height, width) < self._minimum:
+            return None
+        size = height, width
+        if size not in self._shots:
+            if len(self._shots) == KEPT:
+                self._wait()  # it may still be running
+                self._shots.popitem(last=False)
+            self._shots[size] = self._recorded(rgb)
+        self._shots.move_to_end(size)
+        return self._shots[size]
+
+    def _recorded(self, rgb: torch.Tensor) -> _Shot | None:
+        picture = torch.empty(
+            (1, *rgb.shape), dtype=self._dtype, device=self._device, memory_format=torch.channels_last
+        )
+        picture[0].copy_(rgb)
+        network = self._chosen(picture)
+        try:
+            result, replay = self._record(lambda: network(picture)[0])
+        except RuntimeError as failure:
+            if out_of_memory(failure):
+                raise
+            log.warning(
+                "no CUDA graph for frames of %dx%d, going on without, which is slower: %s",
+                rgb.shape[2],
+                rgb.shape[1],
+                str(failure).partition("\n")[0],
+            )
+            return None
+        return _Shot(picture, result, replay)
+
+    def _chosen(self, picture: torch.Tensor) -> Network:
+        """What is recorded for pictures of this size [1, 3, H, W]."""
+        network: Network = self._network
+        return network
+
+    def _give_back(self) -> None:
+        self._wait()
+        self._shots.clear()
+        super()._give_back()

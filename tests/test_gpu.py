@@ -1,0 +1,389 @@
+"""What only a card can show: that CUDA does what `CudaDevice` and the engines expect of it.
+
+    RFDN_REQUIRE_GPU=1 uv run pytest -m gpu -s
+
+Figures are printed with -s; none of them is asserted, as they are the card's. The colour kernels on a card are in
+test_cuda_kernels.py and test_kernels.py, NVDEC and NVENC in test_hardware_codecs.py, the contract in test_devices.py.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from rfdn_stream.devices.cuda import CudaDevice
+from rfdn_stream.engines.compiled import CompiledEngine
+from rfdn_stream.engines.graph import KEPT, GraphEngine
+from rfdn_stream.engines.torch_engine import TorchEngine
+from rfdn_stream.errors import DeviceError, ModelError, UsageError
+from rfdn_stream.frame import FORMATS
+from rfdn_stream.kernels import cpu
+from rfdn_stream.multi import open_upscaler
+from rfdn_stream.nets.catalogue import open_model
+from rfdn_stream.upscaler import Upscaler, open_device
+from support import EXAMPLES, assert_frames_equal, random_frame, save_tiny
+
+pytestmark = pytest.mark.gpu
+
+CPU, CARD = torch.device("cpu"), torch.device("cuda", 0)
+MODEL = "erfdn-x2-video"
+
+
+def picture(height, width, seed=0):
+    """Smooth, as pictures are: noise at an eighth of the size, enlarged."""
+    generator = torch.Generator().manual_seed(seed)
+    small = torch.rand(1, 3, -(-height // 8), -(-width // 8), generator=generator)
+    return torch.nn.functional.interpolate(small, size=(height, width), mode="bilinear")[0]
+
+
+def engine(engine_class, precision="fp16", tile=0, device=CARD, **options):
+    return engine_class(*open_model(MODEL), device, precision, tile, **options)
+
+
+def on_a_stream(work):
+    """Runs work as the compute stream does: graphs are not recorded on the default stream."""
+    with torch.cuda.stream(torch.cuda.Stream(CARD)):
+        result = work()
+        torch.cuda.current_stream().synchronize()
+    return result
+
+
+def psnr(a, b):
+    return -10 * float(torch.log10(((a.double() - b.double()) ** 2).mean()))
+
+
+def time_of(engine, rgb, runs=20):
+    """Milliseconds for a frame, by the card's clock."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+    def run():
+        assert torch.isfinite(engine(rgb)).all()
+        start.record()
+        for _ in range(runs):
+            engine(rgb)
+        end.record()
+
+    on_a_stream(run)
+    return start.elapsed_time(end) / runs
+
+
+# The engines
+
+
+@pytest.mark.parametrize(
+    ("precision", "at_least"), [("fp32", 50.0), ("fp16", 50.0), ("bf16", 40.0)], ids=["fp32", "fp16", "bf16"]
+)
+@pytest.mark.parametrize("engine_class", [TorchEngine, GraphEngine])
+def test_the_engine_against_fp32_on_the_cpu(engine_class, precision, at_least):
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        pytest.skip("this card has no bf16")
+    reference, tested = engine(TorchEngine, "fp32", device=CPU), engine(engine_class, precision)
+    for size in ((180, 320), (181, 319), (9, 40), (1, 1)):
+        x = picture(*size)
+        want = reference(x).clamp(0, 1)
+        for _ in range(2):  # recorded, then replayed
+            got = on_a_stream(lambda: tested(x.to(CARD)).cpu())  # noqa: B023
+            found = psnr(got.float().clamp(0, 1), want)
+            assert found > at_least
+        print(f"\n{tested.description}, {size[1]}x{size[0]}: {found:.1f} dB", end="")
+
+
+def test_a_graph_gives_what_plain_torch_does_whatever_came_before():
+    plain, recorded = engine(TorchEngine), engine(GraphEngine)
+
+    def compare():
+        for seed in range(3):
+            for height in range(100, 100 + 8 * (KEPT + 2), 8):  # more sizes than are kept
+                x = picture(height, 160, seed).to(CARD)
+                difference = (recorded(x).float() - plain(x).float()).abs().max()
+                assert difference < 4 / 255  # cuDNN may choose other kernels
+        return list(recorded._shots.values())
+
+    shots = on_a_stream(compare)
+    assert len(shots) == KEPT
+    assert all(shots)  # none of them had to do without a graph
+
+
+def test_padded_channels_and_graphs_by_the_cards_own_clock():
+    """Prints what each is worth at 1080p."""
+    x, rows = torch.rand(3, 1080, 1920, device=CARD), []
+    for engine_class, multiple in ((TorchEngine, 1), (TorchEngine, 8), (GraphEngine, 1), (GraphEngine, 8)):
+        took = time_of(engine(engine_class, multiple=multiple), x)
+        rows.append(f"{engine_class.how}, channels in multiples of {multiple}: {took:.2f} ms, {1000 / took:.1f} fps")
+        torch.cuda.empty_cache()
+    print("\n" + "\n".join(rows))
+
+
+def test_a_compiled_network(caplog):
+    pytest.importorskip("triton", reason="torch.compile needs Triton on a card")
+    plain, tested, x = engine(TorchEngine), engine(CompiledEngine), picture(180, 320).to(CARD)
+    for _ in range(2):
+        assert on_a_stream(lambda: (tested(x).float() - plain(x).float()).abs().max().item()) < 4 / 255
+    assert not [record for record in caplog.records if record.name == "rfdn_stream"]  # no falling back
+    x = torch.rand(3, 1080, 1920, device=CARD)
+    print(f"\n{tested.how}: {time_of(tested, x):.2f} ms at 1080p")
+
+
+def test_two_graph_engines_record_and_replay_on_two_threads():
+    x = [picture(120, 200, seed).to(CARD) for seed in range(4)]
+    plain = engine(TorchEngine)
+    want = [on_a_stream(lambda: plain(p).float().cpu()) for p in x]  # noqa: B023
+
+    def run(shift):
+        own = engine(GraphEngine)
+        order = [(k + shift) % 4 for k in range(20)]
+        return [(k, on_a_stream(lambda: own(x[k]).float().cpu())) for k in order]  # noqa: B023
+
+    with ThreadPoolExecutor(2) as pool:
+        for results in pool.map(run, range(2)):
+            for k, got in results:
+                assert (got - want[k]).abs().max() < 4 / 255
+
+
+# Memory
+
+
+@pytest.fixture
+def little_memory():
+    """Leaves torch so many bytes beside what it has."""
+
+    def leave(nbytes):
+        gc.collect()
+        torch.cuda.empty_cache()
+        total = torch.cuda.get_device_properties(CARD).total_memory
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(CARD) + nbytes) / total, CARD)
+
+    yield leave
+    torch.cuda.set_per_process_memory_fraction(1.0, CARD)
+    torch.cuda.empty_cache()
+
+
+@pytest.mark.parametrize("engine_name", ["torch", "graph"])
+def test_a_frame_that_does_not_fit_is_done_in_tiles(little_memory, caplog, engine_name):
+    frame = random_frame("yuv420p", 1280, 720)
+    with Upscaler(MODEL, device="cuda", engine=engine_name) as upscaler:
+        want = upscaler.submit(frame).result()
+    with Upscaler(MODEL, device="cuda", engine=engine_name) as upscaler:
+        little_memory(300 << 20)
+        frames = [upscaler.submit(frame).result() for _ in range(3)]
+        little_memory(20 << 20)
+        with pytest.raises(DeviceError, match="memory"):
+            Upscaler(MODEL, device="cuda", engine=engine_name).submit(random_frame("rgb24", 4096, 2160)).result()
+    assert any("going on with tiles of " in message for message in caplog.messages)
+    for got in frames:
+        assert np.abs(got.planes[0].astype(int) - want.planes[0]).mean() < 2
+
+
+def test_after_the_first_frames_the_driver_is_asked_for_no_memory():
+    frame = random_frame("yuv420p10le", 640, 360)
+
+    def asked():
+        stats = torch.cuda.memory_stats(CARD)
+        return stats["segment.all.allocated"], torch.cuda.host_memory_stats()["allocations.allocated"]
+
+    with Upscaler(MODEL, device="cuda") as upscaler:
+        for _ in range(2 * upscaler.depth):
+            upscaler.submit(frame).result()
+        before, allocated = asked(), torch.cuda.memory_stats(CARD)["allocation.all.allocated"]
+        for _ in range(20):
+            with upscaler.submit(frame):
+                pass
+        assert asked() == before
+        allocated = torch.cuda.memory_stats(CARD)["allocation.all.allocated"] - allocated
+        print(f"\n{allocated / 20:.1f} allocations a frame out of torch's own cache")
+
+
+# The whole way of a frame
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_as_on_the_cpu(tiny_model, name):
+    frames = [random_frame(name, 64 + 2 * k, 36, seed=k, pts=k) for k in range(4)]
+    with Upscaler(tiny_model, device="cpu", precision="fp32") as on_cpu, Upscaler(tiny_model, device="cuda") as on_card:
+        for got, want in zip(on_card.map(frames), on_cpu.map(frames), strict=True):
+            assert (got.pts, got.format, got.width) == (want.pts, want.format, want.width)
+            unit = 1 << (want.format.shift + want.format.bits - 8)  # of 8 bits
+            for a, b in zip(got.planes, want.planes, strict=True):
+                difference = np.abs(a.astype(int) - b.astype(int)) / unit
+                assert difference.max() <= 4
+                assert difference.mean() < 0.5
+
+
+def test_views_copies_and_order_under_load(tiny_model):
+    frames = [random_frame(width=64 + 16 * (i % 3), height=48, seed=i, pts=i) for i in range(30)]
+    with Upscaler(tiny_model, device="cuda") as upscaler:
+        alone = [upscaler.submit(f).result() for f in frames]
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(lambda f: upscaler.submit(f).result(), frames))
+        tickets = [upscaler.submit(f) for f in frames]
+        for a, b, ticket in zip(alone, together, tickets, strict=True):
+            assert_frames_equal(b, a)
+            with ticket as view:
+                assert_frames_equal(view, a)
+
+
+def test_nothing_on_the_way_waits_for_the_card(tiny_model):
+    """By torch's own account: in this mode each implicit synchronisation is an error."""
+    frame = random_frame("yuv420p", 320, 180)
+    with Upscaler(tiny_model, device="cuda") as upscaler:
+        for _ in range(2 * upscaler.depth):
+            upscaler.submit(frame).result()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            with pytest.raises(RuntimeError, match="synchronizing"):  # that the mode works
+                torch.zeros(1, device=CARD).item()
+            for _ in range(2 * upscaler.depth):
+                with upscaler.submit(frame):
+                    pass
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+class TimedDevice(CudaDevice):
+    """Marks, by the card's clock, when each copy and computation begins and ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.times = {}
+
+    def _timed(self, stream, work):
+        with torch.cuda.stream(stream.stream):
+            start = self.mark()
+        work()
+        with torch.cuda.stream(stream.stream):
+            self.times.setdefault(stream.name, []).append((start, self.mark()))
+
+    def copy(self, dst, src, nbytes, stream):
+        self._timed(stream, lambda: super(TimedDevice, self).copy(dst, src, nbytes, stream))
+
+    def launch(self, work, stream, reads, writes, *args):
+        self._timed(stream, lambda: super(TimedDevice, self).launch(work, stream, reads, writes, *args))
+
+
+def test_uploads_and_downloads_run_beside_the_network():
+    """A frame's upload begins before the one before it is computed, and its download while the next one is."""
+    device, frame, count = TimedDevice(), random_frame("yuv420p", 1920, 1080), 12
+    with Upscaler(MODEL, device=device) as upscaler:
+        for _ in upscaler.map([frame] * 4):  # warm
+            pass
+        device.times.clear()
+        for _ in upscaler.map([frame] * count):
+            pass
+    up, compute, down = (device.times[name] for name in ("h2d", "compute", "d2h"))
+    middle = range(3, count - 2)
+    early_uploads = sum(up[n + 1][0].elapsed_time(compute[n][1]) > 0 for n in middle)
+    late_downloads = sum(compute[n + 1][0].elapsed_time(down[n][1]) > 0 for n in middle)
+    busy = sum(start.elapsed_time(end) for start, end in compute[3:])
+    share = busy / compute[3][0].elapsed_time(compute[-1][1])
+    print(
+        f"\ncompute stream busy {share:.1%} of the time; copies of neighbours beside it: {early_uploads} up, ", end=""
+    )
+    print(f"{late_downloads} down, of {len(middle)}")
+    assert early_uploads >= len(middle) - 1
+    assert late_downloads >= len(middle) - 1
+
+
+def test_nan_on_the_card_is_that_frames_error(tmp_path):
+    path = save_tiny(tmp_path / "huge.safetensors", LR_conv__bias=3e38, upsampler__0__bias=3e38)
+    with Upscaler(path, device="cuda") as upscaler:
+        ticket = upscaler.submit(random_frame())
+        with pytest.raises(ModelError, match="NaN or infinite values in fp16; try --precision fp32"):
+            ticket.result()
+
+
+def test_torchs_colour_kernels_do_on_the_card(tiny_model, monkeypatch):
+    frame = random_frame("yuv420p", 70, 50)
+    with Upscaler(tiny_model, device="cuda") as upscaler:
+        want = upscaler.submit(frame).result()
+        monkeypatch.setattr(upscaler.device, "kernels", cpu)
+        got = upscaler.submit(frame).result()
+    for a, b in zip(got.planes, want.planes, strict=True):
+        assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
+
+
+# Several, and failures
+
+
+@pytest.mark.parametrize("devices", ["cuda:0,cuda:0", "cuda:0,cuda:1"])
+def test_several_devices_give_what_one_does(tiny_model, devices):
+    if devices.endswith("1") and torch.cuda.device_count() < 2:
+        pytest.skip("needs two cards")
+    frames = [random_frame(width=64 + 16 * (i % 3), height=48, seed=i, pts=i) for i in range(20)]
+    with Upscaler(tiny_model, device="cuda:0") as one, open_upscaler(tiny_model, device=devices) as several:
+        for got, want in zip(several.map(frames), one.map(frames), strict=True):
+            assert (got.pts, got.width) == (want.pts, want.width)
+            for a, b in zip(got.planes, want.planes, strict=True):
+                assert np.abs(a.astype(int) - b.astype(int)).max() <= 1  # cards may be of two kinds
+
+
+def test_auto_takes_the_card_and_a_number_too_high_lists_the_cards(caplog):
+    with caplog.at_level(logging.INFO, "rfdn_stream"):
+        assert open_device("auto").name == "cuda:0"
+    assert not caplog.records
+    with pytest.raises(UsageError, match=r"there is no cuda:99; there is cuda:0 \("):
+        open_device("cuda:99")
+
+
+def test_abandoned_frames_harm_nobody(tiny_model):
+    """Their memory is not given away while the card still works on it."""
+    frames = [random_frame("yuv420p", 640, 360, seed=i) for i in range(3)]
+    with Upscaler(tiny_model, device="cuda") as upscaler:
+        want = [upscaler.submit(f).result() for f in frames]
+    for _ in range(5):
+        left = Upscaler(tiny_model, device="cuda")
+        for frame in frames:
+            left.submit(frame)
+        left.close(abandon=True)
+        del left
+        with Upscaler(tiny_model, device="cuda") as upscaler:
+            for got, right in zip(upscaler.map(frames), want, strict=True):
+                assert_frames_equal(got, right)
+
+
+BROKEN = """
+import sys, torch
+from rfdn_stream.errors import DeviceError
+from rfdn_stream.upscaler import open_device
+device, index = open_device("cuda"), torch.tensor([5], device="cuda")
+def bad():
+    torch.zeros(1, device="cuda")[index]
+event = device.event("e")
+said = []
+for call in (
+    lambda: (device.launch(bad, device.stream("a"), [], []), device.stream("a").record(event), event.synchronize()),
+    lambda: device.pinned(1, "p"),
+    device.close,
+):
+    try:
+        call()
+    except DeviceError as failure:
+        said.append(str(failure))
+assert len(said) == 3 and len(set(said)) == 1, said
+print(said[0])
+"""
+
+
+def test_a_broken_card_is_told_once_and_the_same_each_time():
+    """In a process of its own: after such an error a process has no CUDA any more."""
+    result = subprocess.run([sys.executable, "-c", BROKEN], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("cuda:0 failed: ")
+    assert "assert" in result.stdout
+
+
+def test_a_file_on_the_card(tmp_path):
+    target = tmp_path / "big.mkv"
+    command = [sys.executable, "-m", "rfdn_stream", "upscale", str(EXAMPLES / "bunny.mp4"), str(target)]
+    result = subprocess.run(
+        [*command, "--device", "cuda", "--duration", "1"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "on cuda:0, CUDA graph fp16" in result.stderr
+    assert target.stat().st_size > 10_000

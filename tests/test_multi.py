@@ -1,0 +1,211 @@
+"""Frames on one device and on several: none lost, none twice, in order, whatever fails or is broken off."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from rfdn_stream.devices.cpu import CpuDevice
+from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
+from rfdn_stream.multi import MultiUpscaler, open_upscaler
+from rfdn_stream.upscaler import Upscaler
+from support import assert_frames_equal, random_frame
+
+FRAMES = [random_frame(width=20 + 2 * (i % 3), height=16, seed=i, pts=i) for i in range(7)]
+
+
+class FaultyDevice(CpuDevice):
+    """A checking CpuDevice on which the n-th copy, computation or allocation of a kind fails: (what, n)."""
+
+    def __init__(self, fail=None):
+        super().__init__(check=True)
+        self.fail_at, self.counts = fail, {}
+
+    def _enqueue(self, what, work, stream, reads, writes):
+        failing = self._is_due(what)
+
+        def run():
+            if failing:
+                raise DeviceError(f"injected: {self.fail_at}")
+            work()
+
+        super()._enqueue(what, run, stream, reads, writes)
+
+    def pinned(self, nbytes, name):
+        if nbytes and self._is_due("pinned"):
+            raise DeviceError(f"injected: {self.fail_at}")
+        return super().pinned(nbytes, name)
+
+    def empty(self, nbytes, name):
+        if self._is_due("empty"):
+            raise DeviceError(f"injected: {self.fail_at}")
+        return super().empty(nbytes, name)
+
+    def _is_due(self, what):
+        count = self.counts[what] = self.counts.get(what, 0) + 1
+        return self.fail_at == (what, count)
+
+
+@pytest.fixture(scope="module")
+def wanted(tiny_model):
+    with Upscaler(tiny_model, device="cpu") as upscaler:
+        return [upscaler.submit(frame).result() for frame in FRAMES]
+
+
+def within(seconds, work):
+    """Runs `work` on a thread; what it raises is returned, and a hang is a failure."""
+    caught = []
+
+    def run():
+        try:
+            work()
+        except BaseException as failure:  # noqa: BLE001 - returned
+            caught.append(failure)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), "it hangs"
+    return caught[0] if caught else None
+
+
+def assert_a_fault_is_one_error(upscaler, wanted, fault):
+    """map() gives a right beginning and then raises; whatever is done next raises the same."""
+    results = []
+
+    def run():
+        with upscaler:
+            results.extend(upscaler.map(FRAMES))
+
+    failure = within(30, run)
+    assert isinstance(failure, DeviceError)
+    assert str(failure) == f"injected: {fault}"
+    assert len(results) < len(FRAMES)
+    for got, want in zip(results, wanted, strict=False):
+        assert_frames_equal(got, want)
+
+
+@pytest.mark.parametrize("what", ["h2d copy", "_compute", "d2h copy"])
+@pytest.mark.parametrize("count", range(1, len(FRAMES) + 1))
+def test_a_fault_anywhere_is_one_error(tiny_model, wanted, what, count):
+    fault = (what, count)
+    assert_a_fault_is_one_error(Upscaler(tiny_model, device=FaultyDevice(fault)), wanted, fault)
+
+
+@pytest.mark.parametrize("fault", [("pinned", 1), ("pinned", 5), ("empty", 2), ("empty", 6)])
+def test_no_memory_for_a_slot_is_one_error_and_the_device_goes_on(tiny_model, wanted, fault):
+    with Upscaler(tiny_model, device=FaultyDevice(fault)) as upscaler:
+        with pytest.raises(DeviceError, match="injected"):
+            list(upscaler.map(FRAMES))
+        for got, want in zip(upscaler.map(FRAMES), wanted, strict=True):
+            assert_frames_equal(got, want)
+
+
+def test_breaking_off_in_the_middle_leaves_at_once(tiny_model):
+    """As Ctrl-C does: the frames in flight are abandoned, and no thread is left that waits."""
+    gate, devices = threading.Event(), [CpuDevice(check=True) for _ in range(2)]
+
+    def run():
+        with MultiUpscaler([Upscaler(tiny_model, device=device) for device in devices]) as upscaler:
+            for count, _ in enumerate(upscaler.map(FRAMES * 3)):
+                if count == 5:
+                    for device in devices:
+                        device.launch(lambda: gate.wait(30), device.stream("compute"), [], [])
+                    raise KeyboardInterrupt
+
+    streams = [device.stream(name) for device in devices for name in ("h2d", "compute", "d2h")]
+    assert isinstance(within(10, run), KeyboardInterrupt)
+    assert not gate.is_set()
+    gate.set()
+    for stream in streams:
+        stream._thread.join(10)
+        assert not stream._thread.is_alive()
+
+
+# Several
+
+
+@pytest.fixture
+def several(tiny_model):
+    with MultiUpscaler([Upscaler(tiny_model, device=CpuDevice(check=True)) for _ in range(3)]) as upscaler:
+        yield upscaler
+
+
+def test_results_come_in_order_and_are_those_of_one_device(several, wanted):
+    for _ in range(3):
+        for got, want in zip(several.map(FRAMES), wanted, strict=True):
+            assert_frames_equal(got, want)
+    assert several.work.frames == 3 * len(FRAMES)
+    assert several.depth == 9
+    assert several.scale == 2
+    image = np.full((18, 20, 3), 90, np.uint8)
+    assert several(image).shape == (36, 40, 3)
+
+
+def test_devices_that_are_equally_busy_take_turns(several):
+    owners = []
+    for frame in FRAMES[:6]:
+        ticket = several.submit(frame)
+        owners.append(several.upscalers.index(ticket._owner))
+        ticket.wait()
+    assert owners == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_slow_device_gets_fewer_frames(several, wanted):
+    """The first device is held up; the others go on, and the results come in order all the same."""
+    gate, slow = threading.Event(), several.upscalers[0]
+    slow.device.launch(lambda: gate.wait(30), slow.device.stream("compute"), [], [])
+    tickets = []
+    for frame in FRAMES:
+        tickets.append(several.submit(frame))
+        if tickets[-1]._owner is not slow:
+            tickets[-1].wait()
+    assert [ticket._owner is slow for ticket in tickets] == [True] + [False] * (len(FRAMES) - 1)
+    gate.set()
+    for ticket, want in zip(tickets, wanted, strict=True):
+        assert_frames_equal(ticket.result(), want)
+
+
+@pytest.mark.parametrize("fault", [("h2d copy", 1), ("_compute", 2), ("d2h copy", 2)])
+def test_one_device_that_fails_is_one_error(tiny_model, wanted, fault):
+    devices = CpuDevice(check=True), FaultyDevice(fault)
+    upscaler = MultiUpscaler([Upscaler(tiny_model, device=device) for device in devices])
+    assert_a_fault_is_one_error(upscaler, wanted, fault)
+
+
+def test_all_are_closed_and_the_first_error_is_told(tiny_model):
+    faulty, good = FaultyDevice(("d2h copy", 1)), CpuDevice()
+    upscaler = MultiUpscaler([Upscaler(tiny_model, device=device) for device in (faulty, good)])
+    upscaler.submit(FRAMES[0])
+    with pytest.raises(DeviceError, match="injected"):
+        upscaler.close()
+    with pytest.raises(RfdnError, match="closed"):
+        upscaler.upscalers[1].submit(FRAMES[0])
+
+
+def test_devices_are_named_with_commas(tiny_model, wanted):
+    with open_upscaler(tiny_model, device="cpu, cpu") as upscaler:
+        assert isinstance(upscaler, MultiUpscaler)
+        assert upscaler.description.startswith("tiny-x2 on cpu, torch ")
+        assert upscaler.description.endswith("; and on cpu")
+        for got, want in zip(upscaler.map(FRAMES), wanted, strict=True):
+            assert_frames_equal(got, want)
+    with open_upscaler(tiny_model, device="cpu", depth=2) as upscaler:
+        assert type(upscaler) is Upscaler
+        assert upscaler.depth == 2
+
+
+@pytest.mark.parametrize("device", ["cpu,", "auto,cpu", ",", "cpu,,cpu"])
+def test_lists_that_are_not_understood(tiny_model, device):
+    with pytest.raises(UsageError, match="name each, as in cuda:0,cuda:1"):
+        open_upscaler(tiny_model, device=device)
+
+
+def test_one_device_that_does_not_exist_closes_the_others(tiny_model):
+    before = threading.active_count()
+    with pytest.raises((UsageError, ModelError), match="use 'cpu'"):
+        open_upscaler(tiny_model, device="cpu,cpu:1")
+    for thread in threading.enumerate():
+        if thread.name.startswith("stream-"):
+            thread.join(5)
+    assert threading.active_count() <= before
