@@ -51,6 +51,7 @@ def until(condition):
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline, "waited for 10 s"
+        gc.collect()  # a failed frame's traceback is a cycle, and with many objects alive Python looks seldom
         time.sleep(0.01)
 
 
