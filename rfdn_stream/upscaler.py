@@ -295,7 +295,7 @@ def open_device(name: str) -> Device:
         except (UsageError, DeviceError) as failure:
             # A machine without a card is no cause for alarm; a card that does not work is.
             level = logging.INFO if isinstance(failure, NoDeviceError) else logging.WARNING
-            log.log(level, "not on %s: %s", kind, failure)
+            log.log(level, "not on %s: %s", kind, str(failure))  # a record of it would hold on to its traceback
     return open_device(last)
 
 

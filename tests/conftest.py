@@ -1,6 +1,7 @@
 """Fixtures that many tests share."""
 
 import importlib.util
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -22,6 +23,16 @@ def pytest_runtest_setup(item):
         if os.environ.get("RFDN_REQUIRE_GPU") == "1":
             pytest.fail("RFDN_REQUIRE_GPU=1, but torch finds no CUDA device", pytrace=False)
         pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def _own_log():
+    """What a command does to the package's logger ends with its test."""
+    log = logging.getLogger("rfdn_stream")
+    handlers, level = log.handlers[:], log.level
+    yield
+    log.handlers[:] = handlers
+    log.setLevel(level)
 
 
 @pytest.fixture(scope="session")

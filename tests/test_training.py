@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 import os
 import re
 import resource
@@ -276,9 +275,7 @@ def limit(size):
 
 
 @pytest.fixture
-def unlimited(monkeypatch):
-    """The limit holds for every file of the process: nobody else may write meanwhile."""
-    monkeypatch.setattr(logging.getLogger("rfdn_stream"), "handlers", [])  # a console's, of a test before
+def unlimited():
     yield
     limit(resource.RLIM_INFINITY)
 

@@ -64,6 +64,8 @@ class ConsoleReporter:
         self._quiet = quiet
         self._log = logging.getLogger("rfdn_stream")
         self._log.setLevel(logging.INFO)
+        for earlier in [handler for handler in self._log.handlers if isinstance(handler, _Notes)]:
+            self._log.removeHandler(earlier)  # of a command before, in the same process
         self._log.addHandler(_Notes(self._console, quiet))
         self._bar: Progress | None = None
         self._speed = _Speed(0)

@@ -123,7 +123,7 @@ def choose(device: torch.device) -> ColorKernels:
     try:
         _on_cupy(device).kernel("pre_u8_f32")
     except (UsageError, DeviceError) as failure:
-        log.warning("colour runs on plain torch, which is slower: %s", failure)
+        log.warning("colour runs on plain torch, which is slower: %s", str(failure))
         return cpu
     return cast(ColorKernels, sys.modules[__name__])
 
