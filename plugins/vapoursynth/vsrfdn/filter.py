@@ -11,8 +11,7 @@ from traceback import format_exc
 import numpy as np
 import vapoursynth as vs
 
-from rfdn_stream.errors import DeviceError, RfdnError, UsageError
-from rfdn_stream.frame import Frame
+from rfdn_stream import DeviceError, Frame, RfdnError, UsageError
 from vsrfdn.arguments import TILE_PAD, check_host, options, target_size
 from vsrfdn.color import meaning
 from vsrfdn.formats import converted, pixel_format, planes_of
@@ -20,7 +19,8 @@ from vsrfdn.pool import POOL, Lease
 
 log = logging.getLogger("rfdn_stream")
 
-# An alias of _Range up to R77, of the opposite sense: copied with the others, it would turn the range over.
+# An alias of _Range up to R77, of the opposite sense: copied with the others, it would turn the range over, and
+# reading it warns.
 _ALIAS = "_ColorRange"
 
 
@@ -163,7 +163,7 @@ class _Enlarger:
         # Made while the network computes.
         size = source.width * upscaler.scale, source.height * upscaler.scale
         target = vs.core.create_video_frame(source.format, *size)
-        target.props.update({key: value for key, value in source.props.items() if key != _ALIAS})
+        target.props.update({key: source.props[key] for key in source.props if key != _ALIAS})
         target.props.update(means.props)
         with ticket as result:
             for plane, values in zip(planes_of(target, format), result.planes, strict=True):
