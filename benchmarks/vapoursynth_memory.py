@@ -54,11 +54,12 @@ def main() -> None:
     width, height = map(int, options.size.split("x"))
 
     clip, kept = blank((width, height), 24), []
-    for name, asked in (("one filter", {}), ("two, the same options", {}), ("a third, num_streams=2", {"num_streams": 2})):
+    filters = {"one filter": {}, "two, the same options": {}, "a third, num_streams=2": {"num_streams": 2}}
+    for name, asked in filters.items():
         kept.append(rfdn(clip, model=options.model, **asked))
         for _ in range(2):  # memory settles in the first round
             run(kept[-1])
-            print(f"{name}: {resident():.1f} MB", flush=True)
+            print(f"{name}: {resident():.1f} MB, {core.used_cache_size / 1e6:.1f} of them cached frames", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "tiny.safetensors"
