@@ -25,7 +25,12 @@ def seconds(text: str) -> float:
 
 
 def upscale_command(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A video, or an image (PNG, JPEG, WebP, TIFF).")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN", help="A video, or an image (PNG, JPEG, WebP, TIFF); - = a video from standard input."
+        ),
+    ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The result; its extension chooses the container.")],
     scale: Annotated[
         int | None,

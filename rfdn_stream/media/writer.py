@@ -40,7 +40,7 @@ from rfdn_stream.media.passthrough import (
 )
 from rfdn_stream.media.probe import is_attached_picture, scaled_matrix
 from rfdn_stream.media.reader import CopiedPacket, Source
-from rfdn_stream.media.tags import codes
+from rfdn_stream.media.tags import ColorTags
 from rfdn_stream.media.verify import SinkReport
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class VideoFileSink:
             )
         constant = is_constant_rate(plan.muxer, plan.encoding)
         time_base = 1 / source.info.rate if constant else source.info.time_base
-        tags = codes(color, format, source.tags)
+        tags = ColorTags.of_color(color, format, source.tags)
         self.report = SinkReport(plan.muxer, plan.encoding.codec, coded, tags, time_base)
         # Cropping means copying, which is done on the host.
         card = plan.card if coded == size else None
