@@ -9,6 +9,7 @@ timing.
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
@@ -41,6 +42,9 @@ class FakeEvent:
     def record(self, stream=None):
         agent = self.runtime.current if stream is None else stream.name
         self.clock = self.runtime.order.snapshot(agent)
+
+    def wait(self):
+        self.runtime.order.join(self.runtime.current, self.clock)
 
     def query(self):
         return True
@@ -78,6 +82,9 @@ class FakeCuda(TorchDispatchMode):
             "Stream": lambda device: FakeStream(self),
             "Event": lambda **options: FakeEvent(self, **options),
             "stream": self._stream,
+            "device": lambda device: contextlib.nullcontext(),
+            "default_stream": lambda device: SimpleNamespace(name=DEFAULT),
+            "synchronize": self._forbidden,
         }
         for name, fake in fakes.items():
             monkeypatch.setattr(torch.cuda, name, fake)
@@ -85,6 +92,9 @@ class FakeCuda(TorchDispatchMode):
             monkeypatch.setattr(torch, name, self._allocator(getattr(torch, name)))
         monkeypatch.setattr(torch.Tensor, "record_stream", lambda t, s: self.users[t.untyped_storage()].add(s.name))
         monkeypatch.setattr(cuda.cuda, "choose", lambda device: cpu)
+
+    def _forbidden(self, *device):
+        raise AssertionError("a wait for the whole card, which is an error while another thread records a graph")
 
     def host_joins(self, agent):
         self.order.join(HappensBefore.thread(), self.order.snapshot(agent))

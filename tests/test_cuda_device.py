@@ -4,6 +4,7 @@ That the calls have the effect that is expected of them here is shown on a card,
 """
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from rfdn_stream.devices.base import NoDeviceError
 from rfdn_stream.devices.cuda import CudaDevice, CudaStream
 from rfdn_stream.devices.happens_before import RaceError
 from rfdn_stream.errors import DeviceError, UsageError
+from rfdn_stream.frame import CardPlane
+from rfdn_stream.media.card import Card
 from rfdn_stream.ticket import HEAD
 from rfdn_stream.upscaler import Upscaler, open_device
 from support import assert_frames_equal, random_frame
@@ -115,6 +118,38 @@ def test_after_the_first_frames_nothing_is_allocated_and_the_host_waits_for_slot
     assert [nbytes for _, _, nbytes, _ in copies] == [frame.layout.nbytes, HEAD + 4 * frame.layout.nbytes] * 5
     assert all(non_blocking for *_, non_blocking in copies)
     assert len({stream for _, stream, *_ in copies}) == 2  # one up, one down
+
+
+# Frames that lie on the card
+
+
+def decoded(seed):
+    """A frame as NVDEC leaves it: in memory that is not torch's, written on the default stream."""
+    frame = random_frame("nv12", seed=seed)
+    return frame, [torch.from_numpy(plane).clone() for plane in frame.planes]
+
+
+def on_the_card(frame, tensors, ready):
+    return replace(frame, planes=(), card=tuple(CardPlane(tensor, ready) for tensor in tensors))
+
+
+def test_a_decoded_frame_is_read_behind_its_decoder_and_nobody_waits(on_card, runtime, tiny_model):
+    card = Card(0)
+    with Upscaler(tiny_model, device="cpu") as on_cpu:
+        for seed in range(2 * on_card.depth):
+            frame, tensors = decoded(seed)
+            runtime.log.clear()
+            with card.current():
+                assert not runtime.log
+            got = on_card.submit(on_the_card(frame, tensors, card._mark())).result()
+            assert_frames_equal(got, on_cpu.submit(frame).result())
+            assert [entry[0] for entry in runtime.log if "synchronize" in entry[0]] == ["event synchronize"] * 2
+
+
+def test_a_decoded_frame_without_its_mark_is_found(on_card):
+    frame, tensors = decoded(0)
+    with pytest.raises(DeviceError, match="unordered after"):
+        on_card.submit(on_the_card(frame, tensors, None))
 
 
 # Failures
@@ -221,6 +256,12 @@ def test_this_machine_without_a_card(caplog):
 
 def test_a_card_that_does_not_exist(runtime):
     with pytest.raises(UsageError, match=r"^there is no cuda:7; there is cuda:0 \(Card A\), cuda:1 \(Card B\)$"):
+        open_device("cuda:7")
+
+
+def test_a_card_that_does_not_exist_beside_one_that_does(monkeypatch):
+    FakeCuda(monkeypatch, cards=("RTX 4090",))
+    with pytest.raises(UsageError, match=r"^there is no cuda:7; there is cuda:0 \(RTX 4090\)$"):
         open_device("cuda:7")
 
 
