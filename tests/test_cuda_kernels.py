@@ -34,9 +34,11 @@ SOURCE = cuda.SOURCE.read_text()
 # What the compilers say
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="cuda-bindings and NVRTC are among the dependencies on Linux alone")
 @pytest.mark.parametrize("architecture", [75, 80, 86, 89, 90, 100, 120])
 def test_nvrtc_builds_every_kernel_without_spills(architecture: int, capsys: pytest.CaptureFixture[str]) -> None:
-    nvrtc = pytest.importorskip("cuda_shim.nvrtc", reason="needs cuda-bindings, which torch brings along on Linux")
+    from cuda_shim import nvrtc
+
     usage = nvrtc.usage(architecture)
     assert len(usage) == 2 * 2 * len(FLOATS)
     assert all((use.stack, use.spill_stores, use.spill_loads) == (0, 0, 0) for use in usage.values())
@@ -63,7 +65,7 @@ def test_numpy_and_the_compiler_lay_out_the_structs_alike(shim_folder: Path) -> 
     assert cuda.PARAMS.itemsize <= 256
 
 
-# Every case, rounded as on a GPU
+# Every case: rounded as on a GPU, and with every access watched
 
 
 @pytest.fixture(scope="session")
@@ -75,14 +77,31 @@ def fused(shim_folder: Path) -> Iterator[Shim]:
         yield shim
 
 
-@pytest.fixture(scope="session", params=["fused", pytest.param("card", marks=pytest.mark.gpu)])
+@pytest.fixture(scope="session", params=["front", "back"])
+def guarded(request: pytest.FixtureRequest, shim_folder: Path) -> Iterator[Shim]:
+    """The shim with a guard page before or behind each piece of memory."""
+    with Shim(build(shim_folder), memory=request.param) as shim:
+        yield shim
+
+
+# `shim` is the one under ASan and UBSan.
+@pytest.fixture(scope="session", params=["fused", "shim", pytest.param("card", marks=pytest.mark.gpu)])
 def kernels(request: pytest.FixtureRequest) -> ColorKernels:
     return request.getfixturevalue(request.param)
 
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=lambda f: f.name)
 def test_every_case_equals_the_reference(kernels: ColorKernels, format: PixelFormat) -> None:
-    """Every matrix, range and siting, odd sizes, every float type, planar and channels last."""
+    """Every matrix, range and siting, odd sizes, every float type, planar and channels last; threads in any order."""
+    assert_every_case(kernels, format)
+
+
+@pytest.mark.parametrize("format", FORMATS.values(), ids=lambda f: f.name)
+def test_every_case_stays_within_its_memory(guarded: Shim, format: PixelFormat) -> None:
+    assert_every_case(guarded, format)
+
+
+def assert_every_case(kernels: ColorKernels, format: PixelFormat) -> None:
     rng = np.random.default_rng(0)
     colors = [color for siting in get_args(Siting) for color in colors_of(format, siting=siting)]
     for index, (color, (width, height), dtype) in enumerate(product(colors, SIZES, FLOATS)):
