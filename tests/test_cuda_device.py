@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import pytest_runtest_setup
 from fake_cuda import FakeCuda, HostWatchedDevice
 from rfdn_stream import registry
 from rfdn_stream.devices import cuda
@@ -252,6 +253,22 @@ def test_this_machine_without_a_card(caplog):
     with pytest.raises(NoDeviceError, match=r"Found no NVIDIA driver|not compiled with CUDA|No CUDA GPUs"):
         open_device("cuda:0")
     assert open_device("auto").name == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("required", "outcome", "said"),
+    [
+        ("0", pytest.skip, "needs a CUDA device"),
+        ("1", pytest.fail, "RFDN_REQUIRE_GPU=1, but torch finds no CUDA device"),
+    ],
+)
+def test_tests_for_a_card_skip_without_one_unless_one_is_required(request, monkeypatch, required, outcome, said):
+    monkeypatch.setenv("RFDN_REQUIRE_GPU", required)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    pytest_runtest_setup(request.node)  # not marked: not concerned
+    request.node.add_marker("gpu")
+    with pytest.raises(outcome.Exception, match=said):
+        pytest_runtest_setup(request.node)
 
 
 def test_a_card_that_does_not_exist(runtime):

@@ -301,6 +301,11 @@ def test_bench_on_a_card_has_its_stages_and_its_floor(upscaler):
 # The verdict
 
 
+def test_every_card_is_examined(monkeypatch):
+    FakeCuda(monkeypatch)
+    assert card.cards() == ["cuda:0", "cuda:1"]
+
+
 def test_a_check_that_cannot_be_carried_out_is_a_finding_and_the_others_go_on(upscaler, monkeypatch):
     def rates(device, dtype):
         raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
