@@ -169,6 +169,24 @@ def test_an_error_of_the_card_is_told_once_and_stays(on_card, runtime):
         on_card.close()
 
 
+@pytest.mark.parametrize(
+    ("what", "count"), [("pinned copy", n) for n in range(1, 11)] + [("conv2d", n) for n in (1, 30, 60)]
+)
+def test_a_fault_of_the_card_anywhere_is_one_error(on_card, runtime, tiny_model, what, count):
+    """Sizes change midway; what came before the fault is right and in order, and nothing comes after it."""
+    frames, got = [random_frame(width=20 + 6 * (i % 3), height=18, seed=i, pts=i) for i in range(5)], []
+    runtime.fail_at = what, count
+    with pytest.raises(DeviceError, match=f"^cuda:0 failed: CUDA error: unspecified launch failure in {what};"):
+        got.extend(on_card.map(frames))
+    assert len(got) < len(frames)
+    for call in (lambda: on_card.submit(frames[0]), on_card.close):
+        with pytest.raises(DeviceError, match=f"launch failure in {what}"):
+            call()
+    with Upscaler(tiny_model, device="cpu") as on_cpu:
+        for a, b in zip(got, on_cpu.map(frames), strict=False):
+            assert_frames_equal(a, b)
+
+
 def test_no_memory_for_a_slot_is_that_frames_error(on_card, monkeypatch):
     real = torch.empty
 

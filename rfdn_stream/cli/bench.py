@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rfdn_stream.doctor.bench import Speed
 
 COLUMNS = ("in", "out", "frames", "fps", "s/frame", "network", "colour", "idle")
-CARD_COLUMNS = ("in", "fps", "ms/frame", "up", "colour", "network", "down", "idle", "plain", "layers", "blocks", "sums")
+CARD_COLUMNS = ("in", "fps", "up", "colour", "network", "down", "idle", "plain", "layers", "blocks", "sums")
 
 
 def frame_size(text: str) -> tuple[int, int]:
@@ -89,7 +89,7 @@ def _card_row(speed: Speed) -> list[str]:
     """In milliseconds a frame."""
     assert speed.floor is not None
     frame, floor = 1 / speed.fps, speed.floor
-    stages = (frame, speed.up, speed.colour * frame, speed.network * frame, speed.down)
+    stages = (speed.up, speed.colour * frame, speed.network * frame, speed.down)
     times = [f"{1e3 * (seconds or 0.0):.3g}" for seconds in stages]
     best = (f"{1e3 * seconds:.3g}" for seconds in (floor.plain, floor.layers, floor.blocks, floor.arithmetic))
     return [f"{speed.width}x{speed.height}", f"{speed.fps:.3g}", *times, f"{speed.idle:.1%}", *best]
@@ -100,7 +100,7 @@ def _print(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, box=box.SIMPLE_HEAD)
+    table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for column in table.columns:
         column.justify = "right"
     for row in rows:
