@@ -101,7 +101,7 @@ def one_code_more(rgb, planes, format, color):
 )
 def test_a_wrong_kernel_is_found(upscaler, kernels, as_):
     upscaler.device.kernels = SimpleNamespace(**{"pre": cpu.pre, "post": cpu.post} | kernels)
-    finding = check_kernels(upscaler.device)
+    (finding,) = check_kernels(upscaler.device)
     assert finding.state is State.BROKEN
     assert f"of 282 cases are wrong, as {as_}" in finding.detail
     assert finding.remedy
@@ -110,9 +110,9 @@ def test_a_wrong_kernel_is_found(upscaler, kernels, as_):
 def test_kernels_that_are_missing_are_no_fault_but_said(monkeypatch):
     monkeypatch.setattr(cuda, "what_is_missing", lambda device: "CuPy is missing; pip install it")
     device = SimpleNamespace(torch_device=torch.device("cuda", 0), kernels=cpu)
-    assert check_kernels(device) == absent(
-        "colour kernels", "CuPy is missing; pip install it", "colour is converted by plain torch, which is slower"
-    )
+    said = next(check_kernels(device))  # the next one would be torch's kernels on a card
+    assert (said.state, said.detail) == (State.ABSENT, "CuPy is missing; pip install it")
+    assert verdict([said]) == "this card is fine"
 
 
 # Engines
@@ -334,7 +334,7 @@ def a_card(monkeypatch, tiny_model):
     monkeypatch.setattr(card, "cards", lambda: ["cpu"])
     monkeypatch.setattr(rfdn_stream.upscaler, "Upscaler", partial(Upscaler, tiny_model))
     monkeypatch.setattr(card, "examine_card", partial(examine_card, **QUICK, limits=ANY))
-    monkeypatch.setattr(card, "check_kernels", lambda device: ok("colour kernels", "left out"))
+    monkeypatch.setattr(card, "check_kernels", lambda device: [ok("colour kernels", "left out")])
 
 
 def test_the_command_on_a_card_that_is_fine(a_card, capsys):

@@ -400,13 +400,14 @@ def test_bench_on_the_card():
 
 def test_the_doctor_finds_a_wrong_kernel_on_the_card(monkeypatch):
     device = CudaDevice()
-    assert check_kernels(device).state == "ok"
+    assert [finding.state for finding in check_kernels(device)] == ["ok"]
 
     def wrong(planes, format, color, out):
         cuda.pre(planes, format, replace(color, siting="topleft"), out)
 
     monkeypatch.setattr(device, "kernels", SimpleNamespace(pre=wrong, post=cuda.post))
-    assert "cases are wrong" in check_kernels(device).detail
+    (finding,) = check_kernels(device)
+    assert "cases are wrong" in finding.detail
 
 
 def test_a_file_on_the_card(tmp_path):

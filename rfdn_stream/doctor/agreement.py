@@ -46,13 +46,15 @@ Make = Callable[[str, str], Engine]
 # Colour
 
 
-def check_kernels(device: Device) -> Finding:
-    """The device's colour kernels against the reference: every format, matrix, range and siting, at an odd size."""
-    part, rng = "colour kernels", np.random.default_rng(0)
-    on_card = device.torch_device.type == "cuda"
-    if on_card and device.kernels is cpu:
+def check_kernels(device: Device) -> Iterator[Finding]:
+    """The device's colour kernels against the reference: every format, matrix, range and siting, at an odd size.
+
+    Before it, where a card has to do with torch's kernels, why.
+    """
+    if device.torch_device.type == "cuda" and device.kernels is cpu:
         missing = cuda.what_is_missing(device.torch_device) or "torch's own are in use"
-        return absent(part, missing, "colour is converted by plain torch, which is slower")
+        yield absent("kernels of CUDA", missing, "colour is converted by plain torch, which is slower")
+    part, rng = "colour kernels", np.random.default_rng(0)
     cases = count = near = 0
     far = 0.0
     bad: list[str] = []
@@ -63,9 +65,10 @@ def check_kernels(device: Device) -> Finding:
             if wrong or not error <= 1e-6:  # `not`, so that NaN is found too
                 bad.append(f"{format.name} {color.matrix} {color.range} {color.siting}")
     if bad:
-        remedy = "pip uninstall cupy (torch's own kernels take over), and " + REPORT if on_card else REPORT
-        return broken(part, f"{len(bad)} of {cases} cases are wrong, as {bad[0]}", "wrong colours", remedy)
-    return ok(part, f"{cases} cases: RGB within {far:.1e}, {near} of {count} codes off by one, at a rounding edge")
+        remedy = REPORT if device.kernels is cpu else f"uninstall CuPy, so that torch's kernels take over; {REPORT}"
+        yield broken(part, f"{len(bad)} of {cases} cases are wrong, as {bad[0]}", "wrong colours", remedy)
+        return
+    yield ok(part, f"{cases} cases: RGB within {far:.1e}, {near} of {count} codes off by one, at a rounding edge")
 
 
 def _colors(format: PixelFormat) -> Iterator[ColorSpec]:

@@ -62,7 +62,7 @@ def examine_card(
     """
     device = upscaler.device
     yield ok(device.name, f"{upscaler.description}; {_hardware(device)}")
-    yield from _guarded("colour kernels", lambda: [check_kernels(device)])
+    yield from _guarded("colour kernels", lambda: check_kernels(device))
     yield from _guarded("engines", lambda: check_engines(device, upscaler.model, make))
     yield from _guarded("frames in flight", lambda: [check_frames(upscaler)])
     yield from _guarded("speed", lambda: _speeds(upscaler, sizes, seconds, rates, limits))
