@@ -28,7 +28,7 @@ from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat
 from rfdn_stream.kernels.resample import resample
 from rfdn_stream.nets.blend import denoised
-from rfdn_stream.nets.catalogue import default_model, open_model
+from rfdn_stream.nets.catalogue import ModelSpec, default_model, open_model
 from rfdn_stream.ticket import HEAD, Ticket
 
 log = logging.getLogger("rfdn_stream")
@@ -68,7 +68,8 @@ class Upscaler:
     """Enlarges frames with RFDN. Usable from several threads; up to `depth` frames are in flight.
 
     Args:
-        model: a name of the catalogue (`rfdn-stream models`) or a weights file; None = the default for video.
+        model: a name of the catalogue (`rfdn-stream models`), a weights file, or a description of one; None = the
+            default for video.
         scale: 2, 3 or 4; None = the model's own, or 2.
         device: ``cpu``, ``cuda:N``, or ``auto``: a card that works, else the CPU.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16``.
@@ -98,7 +99,7 @@ class Upscaler:
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: str | Path | ModelSpec | None = None,
         *,
         scale: int | None = None,
         device: str | Device = "auto",

@@ -74,6 +74,7 @@ def _gpu() -> Iterator[Finding]:
         yield ok(
             f"GPU cuda:{index}", f"{card.name}, {memory}, compute {card.major}.{card.minor}, CUDA {torch.version.cuda}"
         )
+    yield ok("GPU checks", "`rfdn-stream doctor --gpu` checks and measures each card")
     major = torch.version.cuda.partition(".")[0]
     yield _library("cupy", f"cupy-cuda{major}x", f"cuda{major}", "slower colour conversion on the card")
 
