@@ -359,7 +359,7 @@ def test_guesses_are_said_once(rfdn, logged):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"scale": 3, "model_path": None}, "there is no model for scale 3, only for 2 and 4; model=FILE takes your"),
+        ({"scale": 5, "model_path": None}, "there is no model for scale 5, only for 2, 3 and 4; model=FILE takes your"),
         ({"scale": 4}, "model tiny-x2 enlarges by 2, not by 4; write scale=2, or take another model"),
         ({"scale": 0, "model_path": None}, "scale 0 is not allowed; give a whole number from 1 on"),
         ({"model": "nix", "model_path": None}, "there is no model 'nix'; available: erfdn-x2-video"),
