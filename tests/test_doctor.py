@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from pathlib import Path
 
 import av
 import pytest
@@ -83,5 +85,7 @@ def test_vspipe_is_tried_with_the_filter(tmp_path, vs_environment, monkeypatch):
     assert vspipe.state is State.BROKEN
     assert "cannot use the filter: Python exception: half installed" in vspipe.detail
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    elsewhere = (f for f in os.environ["PATH"].split(os.pathsep) if Path(f) != Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", os.pathsep.join(elsewhere))  # on which vspipe would find this Python all the same
     vspipe = by_part(tmp_path)["vspipe"]
     assert (vspipe.state, vspipe.remedy) == (State.ABSENT, f"{sys.executable} -m vapoursynth config")
