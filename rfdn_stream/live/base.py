@@ -6,13 +6,17 @@ keeps only the newest frame before the network and before every sink.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import ColorSpec, Frame, PixelFormat, VideoInfo
 from rfdn_stream.media.reader import CopiedPacket
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
 
 
 class SourceLost(MediaError):  # noqa: N818 - an event of a session's life, from which it recovers
@@ -65,6 +69,11 @@ class Source(Protocol):
         """Of the first frame; known once the source is entered."""
         ...
 
+    @property
+    def audio(self) -> Sequence[AudioStream]:
+        """Streams whose packets `read` gives beside the frames, each with its own `CopiedPacket.index`; () = none."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -99,6 +108,10 @@ class Sink(Protocol):
 
     def wants(self, info: VideoInfo) -> tuple[PixelFormat, ColorSpec]:
         """Format and colour that the sink takes without converting, for a source of `info`."""
+        ...
+
+    def listen(self, audio: Sequence[AudioStream]) -> None:
+        """Is told, before `open`, of the streams whose packets `copy` will bring; () = none."""
         ...
 
     def open(self, info: VideoInfo, size: tuple[int, int], output: tuple[PixelFormat, ColorSpec]) -> None:
