@@ -42,11 +42,13 @@ class Shot:
 
     Args:
         frame: the larger picture, in the format that the session agreed on. Sinks only read it, and it stays valid
-            as long as they hold it.
+            as long as they hold it. Its time is the session's: the first frame is near 0, later ones are later,
+            also where the source begins anew.
         before: the frame that it was made of.
         captured: when `before` was complete on this machine, in seconds of `time.monotonic()`.
         made: when `frame` was.
         note: what a viewer should know, such as a step of the ladder or a lost source; "" = all is well.
+        repeated: the source has nothing newer: `frame` was shown before, and stands here at a later time.
     """
 
     frame: Frame
@@ -54,6 +56,7 @@ class Shot:
     captured: float
     made: float
     note: str = ""
+    repeated: bool = False
 
 
 class Source(Protocol):
@@ -143,3 +146,16 @@ class Sink(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class TakesAudio(Protocol):
+    """What a sink has besides, if it can hold the source's audio."""
+
+    def expect(self, audio: tuple[Stream, ...]) -> None:
+        """Called before `open`, on the same thread, where the source has audio: the streams, as templates.
+
+        Their packets come by `copy`, which names a stream by its `index`, with times on the same clock as the frames'.
+        The streams themselves are not to be touched after `open` has returned: the source may be opened anew.
+        """
+        ...
