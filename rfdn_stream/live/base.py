@@ -114,7 +114,11 @@ class Sink(Protocol):
         ...
 
     def listen(self, audio: Sequence[AudioStream]) -> None:
-        """Is told, before `open`, of the streams whose packets `copy` will bring; () = none."""
+        """Is told, before `open`, of the streams whose packets `copy` will bring; () = none.
+
+        They are not to be touched after `open` has returned: the source may be opened anew. Their packets' times
+        are on the same clock as the frames'.
+        """
         ...
 
     def open(self, info: VideoInfo, size: tuple[int, int], output: tuple[PixelFormat, ColorSpec]) -> None:
@@ -146,16 +150,3 @@ class Sink(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
     ) -> None: ...
-
-
-@runtime_checkable
-class TakesAudio(Protocol):
-    """What a sink has besides, if it can hold the source's audio."""
-
-    def expect(self, audio: tuple[Stream, ...]) -> None:
-        """Called before `open`, on the same thread, where the source has audio: the streams, as templates.
-
-        Their packets come by `copy`, which names a stream by its `index`, with times on the same clock as the frames'.
-        The streams themselves are not to be touched after `open` has returned: the source may be opened anew.
-        """
-        ...
