@@ -1,0 +1,77 @@
+"""Frames as pictures for the eye: 8-bit RGB, quickly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+
+from rfdn_stream.frame import Frame
+from rfdn_stream.kernels.colour import components, conversion
+from rfdn_stream.media.frames import plane_views
+
+Picture = npt.NDArray[np.uint8]
+"""[rows, columns, 3], RGB in a frame's, BGR for OpenCV."""
+
+_MATRICES = {"bt601": 5, "bt709": 1, "bt2020": 9}  # FFmpeg's codes
+_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+
+def rgb_of(frame: Frame) -> Picture:
+    """A frame in 8-bit RGB; no copy where it is that already.
+
+    YUV goes by swscale, which is much faster than the kernels and within three codes of them: what is measured or
+    kept is never made here.
+    """
+    if frame.format.name == "rgb24" and frame.color.range == "full":
+        return frame.planes[0]
+    return _by_swscale(frame) if frame.format.family == "yuv" else _by_table(frame)
+
+
+def _by_table(frame: Frame) -> Picture:
+    """Grey and RGB, whose components only differ in scale."""
+    numbers = conversion(frame.format, frame.color)
+    codes = np.arange(frame.format.code_max + 1)
+    table = np.clip(np.rint((codes - numbers.offset[0]) / numbers.span[0] * 255), 0, 255).astype(np.uint8)
+    parts = [table[part] for part in components(frame.planes, frame.format, frame.width, frame.height)]
+    return np.stack(parts * 3 if frame.format.family == "gray" else parts, axis=2)
+
+
+def _by_swscale(frame: Frame) -> Picture:
+    picture = VideoFrame(frame.width, frame.height, frame.format.name)
+    for target, plane in zip(plane_views(picture, frame.format, writeable=True), frame.planes, strict=True):
+        target[...] = plane
+    picture.chroma_location = {"left": 1, "center": 2, "topleft": 3}[frame.color.siting]
+    made = picture.reformat(
+        format="rgb24",
+        interpolation=_EXACT,
+        src_colorspace=_MATRICES[frame.color.matrix],
+        src_color_range=2 if frame.color.range == "full" else 1,
+        dst_color_range=2,
+    )
+    return _packed(made)
+
+
+def _packed(picture: VideoFrame) -> Picture:
+    plane = picture.planes[0]
+    rows: npt.NDArray[Any] = np.frombuffer(plane, np.uint8).reshape(picture.height, plane.line_size)
+    return rows[:, : 3 * picture.width].reshape(picture.height, picture.width, 3)
+
+
+def bgr_of(frame: Frame) -> Picture:
+    """A frame as OpenCV has pictures."""
+    return np.asarray(cv2.cvtColor(rgb_of(frame), cv2.COLOR_RGB2BGR), np.uint8)
+
+
+def fitted(picture: Picture, size: tuple[int, int]) -> Picture:
+    """The picture at (width, height): Lanczos where it grows, means of areas where it shrinks."""
+    rows, columns = picture.shape[:2]
+    if (columns, rows) == size:
+        return picture
+    shrinks = size[0] <= columns and size[1] <= rows
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
+    return np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)

@@ -1,0 +1,44 @@
+"""Frames as pictures for the eye, against the reference."""
+
+import numpy as np
+import pytest
+
+from pictures import colors_of
+from rfdn_stream.frame import FORMATS, Frame
+from rfdn_stream.kernels import reference
+from rfdn_stream.live.sinks.picture import bgr_of, fitted, rgb_of
+from support import random_frame
+
+
+def smooth_frame(format, color, width=64, height=48):
+    """A frame of slow waves of colour, as pictures are: the methods differ in how they upsample chroma."""
+    y, x = np.mgrid[0:height, 0:width]
+    rgb = np.stack([0.5 + 0.45 * np.sin(x / 20 + k) * np.cos(y / 25) for k in range(3)])
+    planes = reference.quantise(reference.from_rgb(rgb, FORMATS[format], color), FORMATS[format])
+    return Frame(tuple(planes), FORMATS[format], width, height, color)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_colour_is_that_of_the_reference(format):
+    for color in colors_of(FORMATS[format]):
+        frame = smooth_frame(format, color)
+        want = reference.to_rgb(frame.planes, frame.format, color) * 255
+        assert np.abs(np.moveaxis(rgb_of(frame), 2, 0) - want).max() < 2.5, color
+
+
+@pytest.mark.parametrize("format", ["yuv420p", "nv12", "yuv420p10le", "gray"])
+def test_odd_sizes_keep_their_last_row_and_column(format):
+    assert rgb_of(random_frame(format, 35, 27)).shape == (27, 35, 3)
+
+
+def test_rgb_is_not_copied_and_bgr_is_swapped():
+    frame = random_frame("rgb24")
+    assert rgb_of(frame) is frame.planes[0]
+    assert (bgr_of(frame) == frame.planes[0][..., ::-1]).all()
+
+
+def test_fitting_keeps_the_level():
+    grey = np.full((30, 40, 3), 77, np.uint8)
+    for size in ((40, 30), (80, 60), (20, 15), (100, 10)):
+        assert fitted(grey, size).shape == (size[1], size[0], 3)
+        assert (fitted(grey, size) == 77).all()
