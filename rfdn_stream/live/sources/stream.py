@@ -170,4 +170,6 @@ class StreamSource:
         if why == _GIVEN_UP:
             why, number = f"nothing came within {how.timeout:g} s", errno.ETIMEDOUT
         hint = how.hints.get(number, how.hints.get(-1, ""))
-        return MediaError(f"cannot open {how.name}: {why}{'; ' if hint else ''}{hint}")
+        # What is only not there yet can be waited for.
+        kind = SourceLost if number == errno.ETIMEDOUT else MediaError
+        return kind(f"cannot open {how.name}: {why}{'; ' if hint else ''}{hint}")
