@@ -15,6 +15,7 @@ ROOM = 0.9  # of the time there is, what a step may take
 AHEAD = 0.7  # the same, for the step above: only a step that fits well is tried
 PATIENCE = 5.0  # seconds without trouble before a step up; doubled when it was a mistake
 LONGEST = 80.0
+PROBED_EVERY = 10.0  # seconds between looks, from the lowest step, at what the network would cost now
 MISTAKE = 10.0  # seconds after a step up in which a step down means that it was one
 
 
@@ -27,12 +28,14 @@ class Step:
         part: of the input's width and height that the network sees.
         light: in a lighter precision than was asked for.
         every: the network takes every n-th frame, the others are resampled; 0 = all are.
+        probe: what the network makes is only timed, and the frame is resampled.
     """
 
     name: str = ""
     part: float = 1.0
     light: bool = False
     every: int = 1
+    probe: bool = False
 
     @property
     def cost(self) -> float:
@@ -62,13 +65,15 @@ class Made:
         at: when.
         latency: since it was captured.
         busy: that the device worked on it.
-        network: of these, in the network; 0 = it was resampled.
+        network: of these, in the network, or in the resampler where that made it.
+        step: how it was made.
     """
 
     at: float
     latency: float
     busy: float
     network: float
+    step: Step
 
 
 class Ladder:
@@ -80,13 +85,14 @@ class Ladder:
         rate: frames a second that must hold; of a slower source, its own.
 
     Attributes:
-        step: to be used for the next frames.
+        step: the present one.
     """
 
     def __init__(self, rungs: tuple[Step, ...], latency: float, rate: float) -> None:
         self._rungs, self._latency, self._rate = rungs, latency, rate
         self._at = 0
-        self._since = self._calm = float("-inf")
+        self._since = self._calm = self._measured = float("-inf")
+        self._turn = 0
         self._went_up = float("-inf")
         self._patience = PATIENCE
         self._made: deque[Made] = deque()
@@ -110,12 +116,8 @@ class Ladder:
 
     def made(self, frame: Made) -> bool:
         """A frame was made; whether the step has changed."""
-        now, step = frame.at, self.step
-        if frame.network:
-            measured = frame.network / step.cost
-            self._full = measured if self._full is None else 0.7 * self._full + 0.3 * measured
-        else:
-            self._plain = frame.busy if not self._plain else 0.7 * self._plain + 0.3 * frame.busy
+        now = frame.at
+        self._learn(frame)
         self._beside += 0.3 * (max(0.0, frame.latency - frame.busy) - self._beside)
         self._made.append(frame)
         self._forget(now)
@@ -127,9 +129,32 @@ class Ladder:
             self._go(now, self._at - 1)
         return self._at != before
 
+    def plan(self, now: float) -> Step:
+        """How the next frame is to be made."""
+        step = self.step
+        self._turn += 1
+        if step.every > 1 and self._turn % step.every:
+            return PLAIN
+        if not step.every and self._full is not None and now - self._measured >= PROBED_EVERY:
+            self._measured = now
+            # As much of a frame as the latency has room for: a small one is dearer for its size.
+            return Step(part=min(0.5, (self._latency / 4 / max(self._full, 1e-6)) ** 0.5), probe=True)
+        return step
+
     def missed(self, now: float) -> None:
         """A frame came and was replaced by a newer one before it was begun."""
         self._missed.append(now)
+
+    def _learn(self, frame: Made) -> None:
+        """Takes what a frame has cost into account; smoothed, so as not to follow every hiccup."""
+        step = frame.step
+        if not step.every:
+            self._plain = frame.busy if not self._plain else 0.7 * self._plain + 0.3 * frame.busy
+            return
+        seconds = max(0.0, frame.busy - self._plain) if step.probe else frame.network
+        new = 1.0 if self._full is None else 0.5
+        self._full = (1 - new) * (self._full or 0.0) + new * seconds / step.cost
+        self._measured = frame.at
 
     def _in_trouble(self, now: float) -> bool:
         last = self._made[-1]
@@ -147,7 +172,6 @@ class Ladder:
 
     def _down(self, now: float) -> None:
         if self._at == len(self._rungs) - 1:
-            self._calm = now
             return
         if now - self._went_up < MISTAKE:
             self._patience = min(2 * self._patience, LONGEST)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from rfdn_stream.errors import DeviceError, RfdnError
 from rfdn_stream.live.base import Captured, Shot
 from rfdn_stream.live.fit import fitted
-from rfdn_stream.live.ladder import FULL, PLAIN, Ladder, Made, Step
+from rfdn_stream.live.ladder import FULL, Ladder, Made, Step
 from rfdn_stream.live.mailbox import Mailbox
 from rfdn_stream.ticket import Ticket
 from rfdn_stream.upscaler import Output, Upscaler
@@ -73,7 +73,7 @@ class Pump:
         self._inbox: Mailbox[Captured] = Mailbox()
         self._flying: queue.SimpleQueue[Flight | None] = queue.SimpleQueue()
         self._room = threading.Condition()
-        self._in_flight, self._due, self._turn, self._failed = 0, 0.0, 0, 0
+        self._in_flight, self._due, self._failed = 0, 0.0, 0
         self._takes: dict[Step, float] = {}  # seconds on the device, by step
         self._seen = (0.0, 0.0)  # of the upscaler's work
         self._stopped = False
@@ -139,8 +139,8 @@ class Pump:
             if captured is None or self._stopped:
                 break
             captured = Captured(fitted(captured.frame, self._size), captured.at)
-            step = self._next_step()
             now = time.monotonic()
+            step = self._plan(now)
             with self._room:
                 self._in_flight += 1
                 self._due = max(now, self._due if self._in_flight > 1 else 0.0) + self._takes.get(step, 0.0)
@@ -158,10 +158,11 @@ class Pump:
                     return
                 self._room.wait(rest)
 
-    def _next_step(self) -> Step:
-        step = self.step
-        self._turn += 1
-        return PLAIN if step.every > 1 and self._turn % step.every else step
+    def _plan(self, now: float) -> Step:
+        if self._ladder is None:
+            return FULL
+        with self._room:
+            return self._ladder.plan(now)
 
     def _claim(self) -> None:
         while (flight := self._flying.get()) is not None:
@@ -191,7 +192,7 @@ class Pump:
             self._takes[flight.step] = took if before is None else 0.7 * before + 0.3 * took
             if self._ladder is not None:
                 latency = now - flight.captured.at + self._lag()
-                if self._ladder.made(Made(now, latency, took, network if flight.step.every else 0.0)):
+                if self._ladder.made(Made(now, latency, took, network, flight.step)):
                     name = self._ladder.step.name
                     log.warning("to stay in time: %s", name) if name else log.info("in full again")
             self._room.notify_all()

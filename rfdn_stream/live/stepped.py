@@ -47,6 +47,9 @@ class SteppedEngine:
         engine = self._lighter() if step.light else self._engine
         if step.part == 1:
             return engine(rgb)
+        if step.probe:
+            engine(rgb[:, : max(1, round(height * step.part)), : max(1, round(width * step.part))])
+            return resample(rgb, *size)
         small = resample(rgb, max(1, round(height * step.part)), max(1, round(width * step.part)))
         return resample(rgb, *size).lerp_(resample(engine(small).float(), *size), MIXED)
 
