@@ -57,9 +57,11 @@ class Feed:
         self.shown, self.failure = 0, None
 
     def _run(self):
+        start = time.monotonic()
         while not self._end.wait(self._pace):
             try:
-                self._sink.show(shot(self.shown, **self._options))
+                pts = round((time.monotonic() - start) * 1000)
+                self._sink.show(shot(self.shown, pts=pts, **self._options))
             except Exception as failure:  # noqa: BLE001 - the test looks at it
                 self.failure = failure
                 return

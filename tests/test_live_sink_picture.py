@@ -6,7 +6,7 @@ import pytest
 from pictures import colors_of
 from rfdn_stream.frame import FORMATS, Frame
 from rfdn_stream.kernels import reference
-from rfdn_stream.live.sinks.picture import bgr_of, fitted, rgb_of
+from rfdn_stream.live.sinks.picture import bgr_of, converted, fitted, rgb_of
 from support import random_frame
 
 
@@ -24,6 +24,19 @@ def test_colour_is_that_of_the_reference(format):
         frame = smooth_frame(format, color)
         want = reference.to_rgb(frame.planes, frame.format, color) * 255
         assert np.abs(np.moveaxis(rgb_of(frame), 2, 0) - want).max() < 2.5, color
+
+
+@pytest.mark.parametrize("target", ["yuv420p", "yuv444p", "yuv420p10le", "nv12", "gbrp"])
+@pytest.mark.parametrize("format", FORMATS)
+def test_conversion_keeps_the_picture(format, target):
+    frame = smooth_frame(format, colors_of(FORMATS[format])[0])
+    for color in colors_of(FORMATS[target])[:3]:
+        if color.matrix == "rgb" and color.range == "limited":
+            continue
+        made = converted(frame, FORMATS[target], color)
+        assert (made.format, made.color) == (FORMATS[target], color)
+        want, got = (reference.to_rgb(f.planes, f.format, f.color) * 255 for f in (frame, made))
+        assert np.abs(got - want).mean() < 1.5, color
 
 
 @pytest.mark.parametrize("format", ["yuv420p", "nv12", "yuv420p10le", "gray"])

@@ -109,6 +109,11 @@ class Sink(Protocol):
         """The viewer has ended it: the key q, the window's cross. The session ends."""
         ...
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences for the user, known once the sink is open: an audio stream that it leaves out."""
+        ...
+
     def wants(self, info: VideoInfo) -> tuple[PixelFormat, ColorSpec]:
         """Format and colour that the sink takes without converting, for a source of `info`."""
         ...

@@ -40,6 +40,10 @@ class NullSink:
     def closed(self) -> bool:
         return False
 
+    @property
+    def notes(self) -> Sequence[str]:
+        return ()
+
     def wants(self, info: VideoInfo) -> tuple[PixelFormat, ColorSpec]:
         return info.format, info.color
 
