@@ -139,21 +139,23 @@ def test_a_folder_that_takes_no_files_is_one_line():
 
 FULL = """
 import resource, signal, sys
-from dataclasses import replace
+import numpy as np
 sys.path.insert(0, sys.argv[2])
 from live_shots import info
-from support import random_frame
 from rfdn_stream.errors import MediaError
+from rfdn_stream.frame import FORMATS, ColorSpec, Frame
 from rfdn_stream.live.base import Shot
 from rfdn_stream.live.sinks import SinkOptions, open_sink
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-noise = random_frame("yuv420p", 320, 180)
+random = np.random.default_rng(0)
 try:
     with open_sink(sys.argv[1], SinkOptions(preset="ultrafast", crf=0)) as sink:
         sink.open(info(), (320, 180), sink.wants(info()))
         for number in range(100):
-            sink.show(Shot(replace(noise, pts=number), noise, 0, 0))
+            planes = [random.integers(0, 256, s, np.uint8) for s in FORMATS["yuv420p"].plane_shapes(320, 180)]
+            noise = Frame(tuple(planes), FORMATS["yuv420p"], 320, 180, ColorSpec(), 1000 * number)
+            sink.show(Shot(noise, noise, 0, 0))
 except MediaError as error:
     print(error)
 """
