@@ -128,8 +128,7 @@ class Capture:
 
     def _run(self) -> None:
         try:
-            while not self._stopped.is_set() and self._read_one():
-                pass
+            self._read_to_the_end()
         except BaseException as failure:  # noqa: BLE001 - raised by the session
             self.failure = failure
             if not self.opened.done():
@@ -137,8 +136,8 @@ class Capture:
         finally:
             self.ended.set()
 
-    def _read_one(self) -> bool:
-        """One source from opening to its loss (True: there is another try) or its end (False)."""
+    def _read_to_the_end(self) -> None:
+        """Opens the source and reads it, again and again, until it ends or the session does."""
         attempt, since = 0, time.monotonic()
         while not self._stopped.is_set():
             try:
@@ -152,19 +151,20 @@ class Capture:
                         self.go.wait()
                     attempt = 0
                     self._read_all(source)
-                return False
+                return
             except RfdnError as failure:
-                if not self.opened.done() or (not isinstance(failure, SourceLost) and not self.lost):
+                # What is not there yet may come, and so may anything once it was there.
+                may_mend = isinstance(failure, SourceLost) or (self.opened.done() and self.lost)
+                if not may_mend or not (self.opened.done() or self._patient):
                     raise
                 if not self.lost:
-                    self.losses += 1
                     since = time.monotonic()
-                    log.warning("%s; trying to open it again", failure)
+                    self.losses += self.opened.done()
+                    log.warning("%s; trying again", str(failure))  # a log that is kept would keep the last frame
                 self.lost = str(failure)
             self.clock.anew()
             self._stopped.wait(BACK_OFF[min(attempt, len(BACK_OFF) - 1)])
             attempt += 1
-        return False
 
     def _read_all(self, source: Source) -> None:
         while not self._stopped.is_set():

@@ -200,6 +200,6 @@ class Pump:
     def _tolerate(self, failure: RfdnError) -> None:
         self._failed += 1
         if self._failed == 1:
-            log.warning("a frame is lost: %s", failure)
+            log.warning("a frame is lost: %s", str(failure))
         if self._failed >= _FAILURES:
             raise failure

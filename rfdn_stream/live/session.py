@@ -116,7 +116,7 @@ class Session:
                 self._interrupted = True
         if failure is not None:
             raise failure
-        return status
+        return replace(status, shown=self._outlets[0].shown.count) if self._outlets else status
 
     def _begin(self) -> None:
         """Opens the source, the sinks and the way between them."""
@@ -179,7 +179,7 @@ class Session:
             assert outlet.failure is not None
             if not self._outlets:
                 raise outlet.failure
-            log.warning("%s is lost, the others go on: %s", outlet.name, outlet.failure)
+            log.warning("%s is lost, the others go on: %s", outlet.name, str(outlet.failure))
         if any(outlet.closed for outlet in self._outlets):
             return True
         if self._options.duration is not None and now - self._begun >= self._options.duration:
@@ -204,7 +204,7 @@ class Session:
             if not self._joined(outlet, deadline if hurried else None):
                 unfinished.append(outlet.name)
             elif outlet.failure is not None and failure is None:
-                log.warning("%s: %s", outlet.name, outlet.failure)
+                log.warning("%s: %s", outlet.name, str(outlet.failure))
         if unfinished:
             log.warning("left unfinished, as it did not answer in time: %s", ", ".join(unfinished))
 
