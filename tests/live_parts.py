@@ -108,10 +108,11 @@ class RecordingSink:
 
     Args:
         stall: called with the number of each shot before it is taken.
+        closes_at: the viewer leaves after so many.
     """
 
     def __init__(self, name="recorder", *, stall=lambda number: None, keep=False, closes_at=None):
-        self.name, self._stall, self._keep, self._closes_at = name, stall, keep, closes_at
+        self.name, self._stall, self._keep, self.closes_at = name, stall, keep, closes_at
         self.times, self.notes, self.repeated, self.shots, self.packets, self.heard = [], [], [], [], [], ()
         self.calls, self.threads = [], set()
         self.closed = self.finished = False
@@ -149,7 +150,7 @@ class RecordingSink:
         self.repeated.append(shot.repeated)
         if self._keep:
             self.shots.append(shot)
-        self.closed = self._closes_at is not None and len(self.times) >= self._closes_at
+        self.closed = self.closes_at is not None and len(self.times) >= self.closes_at
 
     def copy(self, packet):
         self.packets.append(packet)

@@ -105,7 +105,7 @@ class StreamSource:
     def _begin(self) -> None:
         """Reads up to the first frame, so that everything known of the pictures is known."""
         how, container = self._opening, self._container
-        self._video = choose_video(container, how.name)
+        self._video = choose_video(container, how.name, any_format=True)
         self._audio = tuple(s for s in container.streams.audio if s.codec_context is not None)
         self._wanted = (self._video, *self._audio)
         duration = container.duration
@@ -171,5 +171,5 @@ class StreamSource:
             why, number = f"nothing came within {how.timeout:g} s", errno.ETIMEDOUT
         hint = how.hints.get(number, how.hints.get(-1, ""))
         # What is only not there yet can be waited for.
-        kind = SourceLost if number == errno.ETIMEDOUT else MediaError
+        kind = SourceLost if number in (errno.ETIMEDOUT, errno.ECONNREFUSED) else MediaError
         return kind(f"cannot open {how.name}: {why}{'; ' if hint else ''}{hint}")
