@@ -178,6 +178,7 @@ def live_command(
     def again() -> Network:
         return (open_model(upscaler.model, scale) if denoise is None else denoised(scale or 2, denoise))[0]
 
+    reporter.note(f"opening {source}")
     try:
         session = Session(
             lambda: open_source(source, wanted),
