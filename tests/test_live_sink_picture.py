@@ -6,7 +6,7 @@ import pytest
 from pictures import colors_of
 from rfdn_stream.frame import FORMATS, Frame
 from rfdn_stream.kernels import reference
-from rfdn_stream.live.sinks.picture import bgr_of, converted, fitted, rgb_of
+from rfdn_stream.live.sinks.picture import bgr_of, converted, rgb_of
 from support import random_frame
 
 
@@ -48,10 +48,3 @@ def test_rgb_is_not_copied_and_bgr_is_swapped():
     frame = random_frame("rgb24")
     assert rgb_of(frame) is frame.planes[0]
     assert (bgr_of(frame) == frame.planes[0][..., ::-1]).all()
-
-
-def test_fitting_keeps_the_level():
-    grey = np.full((30, 40, 3), 77, np.uint8)
-    for size in ((40, 30), (80, 60), (20, 15), (100, 10)):
-        assert fitted(grey, size).shape == (size[1], size[0], 3)
-        assert (fitted(grey, size) == 77).all()

@@ -84,13 +84,3 @@ def _packed(picture: VideoFrame) -> Picture:
 def bgr_of(frame: Frame) -> Picture:
     """A frame as OpenCV has pictures."""
     return np.asarray(cv2.cvtColor(rgb_of(frame), cv2.COLOR_RGB2BGR), np.uint8)
-
-
-def fitted(picture: Picture, size: tuple[int, int]) -> Picture:
-    """The picture at (width, height): Lanczos where it grows, means of areas where it shrinks."""
-    rows, columns = picture.shape[:2]
-    if (columns, rows) == size:
-        return picture
-    shrinks = size[0] <= columns and size[1] <= rows
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
-    return np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
