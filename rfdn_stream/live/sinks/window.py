@@ -37,7 +37,6 @@ class WindowSink(NullSink):
         if target:
             raise UsageError(f"the sink window takes nothing behind its name, got {target!r}")
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
 
     @property
     def closed(self) -> bool:
@@ -51,6 +50,7 @@ class WindowSink(NullSink):
             raise UsageError("no display; use SINK page or set DISPLAY")
         factor = min(1, _LARGEST[0] / size[0], _LARGEST[1] / size[1])
         sides = (str(max(least, round(side * factor))) for least, side in zip(_SMALLEST, size, strict=True))
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
         command = [sys.executable, "-m", viewer.__name__, self.options.title, *sides, self.options.folder or "."]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, bufsize=0
@@ -84,7 +84,7 @@ class WindowSink(NullSink):
                 process.kill()
                 process.wait()
             process.stdout.close()
-        self._log.close()
+            self._log.close()
 
     def _check(self) -> None:
         if self._process is not None and self._process.returncode:
