@@ -23,6 +23,7 @@ from rfdn_stream.live import capture
 from rfdn_stream.live.base import Captured, SourceLost
 from rfdn_stream.live.session import LiveOptions, Session
 from rfdn_stream.live.sources import SourceOptions, camera, listing, open_source, screen
+from rfdn_stream.live.sources import stream as stream_module
 from rfdn_stream.live.sources.camera import CameraSource
 from rfdn_stream.live.sources.opencv import OpenCvSource
 from rfdn_stream.live.sources.stream import Opening, StreamSource
@@ -276,6 +277,28 @@ def test_a_sender_that_stalls_is_lost_after_the_timeout(ffmpeg):
             read(source, 10_000)
         assert 0.9 < time.monotonic() - begun < 5
         sender.send_signal(signal.SIGCONT)
+
+
+def test_a_decoder_that_is_too_slow_passes_over_frames_and_does_not_fall_behind(ffmpeg, monkeypatch, caplog):
+    """TCP loses nothing, so what is decoded late piles up in the sockets."""
+    monkeypatch.setattr(stream_module, "BEHIND", 0.3)
+    monkeypatch.setattr(stream_module, "CAUGHT_UP", 0.1)
+    address = f"tcp://127.0.0.1:{free_port()}"
+    threading.Timer(0.3, lambda: ffmpeg(*pattern(50), *PROMPT, "-f", "mpegts", address)).start()
+    with open_source(address, SourceOptions(timeout=5.0, listen=True)) as source:
+        decode = source._decoder.decode
+
+        def slow(packet):
+            frames = decode(packet)
+            time.sleep(0.03 * len(frames))  # of the 0.02 s that there are
+            return frames
+
+        source._decoder.decode = slow
+        got, _ = read(source, 100)
+    delays = [captured.at - captured.frame.seconds for captured in got]
+    assert "too slow for this source" in caplog.text
+    assert max(delays) - min(delays) < 1.0  # without, it would be 100 times 0.01 s and more, and grow
+    assert got[-1].frame.seconds - got[0].frame.seconds > 2.2  # more than 100 frames' time has passed
 
 
 def test_audio_comes_along_with_the_picture(ffmpeg):

@@ -55,6 +55,10 @@ class PromptDecoder:
             return []
         return [self._frame(picture) for picture in pictures]
 
+    def hurry(self, keyframes_only: bool) -> None:
+        """Passes over all but keyframes, for as long as there is a backlog to be caught up with."""
+        self._context.skip_frame = "NONKEY" if keyframes_only else "DEFAULT"
+
     def restart(self) -> None:
         """After its end the stream begins again."""
         self._context.flush_buffers()

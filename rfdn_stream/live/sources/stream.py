@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from av.audio.stream import AudioStream
 from av.container.input import InputContainer
 from av.packet import Packet
 from av.stream import Stream
+from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import Frame, VideoInfo
@@ -24,8 +26,28 @@ from rfdn_stream.live.sources.decoding import PromptDecoder
 from rfdn_stream.media.probe import choose_video, describe
 from rfdn_stream.media.reader import CopiedPacket
 
+log = logging.getLogger("rfdn_stream")
+
 _GIVEN_UP = "Immediate exit requested"
+BEHIND, CAUGHT_UP = 1.0, 0.3  # seconds of backlog from which, and down to which, only keyframes are decoded
 _TOO_LATE = 1.0  # seconds behind its own timestamps after which a paced source goes on from where it is
+
+
+class Backlog:
+    """Tells whether frames are decoded slower than they are sent: they come later and later, by their own clock."""
+
+    def __init__(self) -> None:
+        self._least: float | None = None
+        self.behind = False
+
+    def changed(self, own: float, now: float) -> bool:
+        """Whether a frame of the time `own`, decoded at `now`, changes the verdict; both in seconds."""
+        delay = now - own
+        if self._least is None or delay < self._least or delay - self._least > 60:  # the last: another clock
+            self._least = delay
+        before, late = self.behind, delay - self._least
+        self.behind = late > (CAUGHT_UP if before else BEHIND)
+        return self.behind != before
 
 
 @dataclass(frozen=True)
@@ -65,6 +87,7 @@ class StreamSource:
         self.name = opening.name
         self._head: deque[Captured | CopiedPacket] = deque()
         self._origin: tuple[float, float] | None = None  # of a paced source: its time, and ours
+        self._backlog = Backlog()
 
     def __enter__(self) -> Self:
         self._container = self._open()
@@ -136,8 +159,17 @@ class StreamSource:
                 if packet.size:
                     return CopiedPacket(packet, packet.stream_index)
             elif packet.size or packet.dts is None:  # the last one is empty, and asks for what the decoder holds
-                self._frames.extend(self._decoder.decode(packet))  # type: ignore[arg-type]
+                self._decode(packet)  # type: ignore[arg-type]
         return Captured(self._frames.popleft(), time.monotonic())
+
+    def _decode(self, packet: Packet[VideoStream]) -> None:
+        frames = self._decoder.decode(packet)
+        self._frames.extend(frames)
+        own = frames[-1].seconds if frames else None
+        if own is not None and not self._paced and self._backlog.changed(own, time.monotonic()):
+            behind = self._backlog.behind
+            self._decoder.hurry(behind)
+            log.warning("decoding is too slow for this source: only keyframes for a moment") if behind else None
 
     def _packet(self) -> Packet[Stream] | None:
         how = self._opening
