@@ -106,14 +106,14 @@ def test_a_host_that_is_not_here_is_one_line(opened):
         opened(host="192.0.2.1")
 
 
-@pytest.mark.parametrize("text", ["page:x", "page:65536", "page:-1"])
+@pytest.mark.parametrize("text", ["page:x", "page:65536", "page:-1", "page:0.0.0.0", "page:0.0.0.0:"])
 def test_a_port_that_is_none_is_refused(text):
     with pytest.raises(UsageError, match="port of 0 to 65535"):
         open_sink(text)
 
 
 def test_other_machines_need_the_token(opened):
-    sink = opened(host="0.0.0.0")
+    sink = opened("page:0.0.0.0:0")
     sink.show(shot())
     token = sink.url.partition("?token=")[2]
     assert len(token) >= 20
@@ -121,6 +121,12 @@ def test_other_machines_need_the_token(opened):
         for wrong in ("", "token=", f"token={token[:-1]}", "token=%C3%A9"):
             assert get(sink, f"{path}{'&' if '?' in path else '?'}{wrong}")[0] == 403
         assert get(sink, f"{path}{'&' if '?' in path else '?'}token={token}")[0] == 200
+
+
+def test_a_token_of_ones_own_holds_for_this_machine_too(opened):
+    sink = opened("page:[::1]:0", token="secret")
+    assert sink.url.startswith("http://[::1]:")
+    assert (get(sink, "/stats")[0], get(sink, "/stats?token=secret")[0]) == (403, 200)
 
 
 def test_a_foreign_name_for_this_machine_is_refused(opened):

@@ -21,7 +21,10 @@ SINKS = {
     "srt": "rfdn_stream.live.sinks.network:NetworkSink",
     "file": "rfdn_stream.live.sinks.file:FileSink",
 }
-FORMS = "window, camera[:DEVICE], page[:PORT], rtmp://..., rtsp://..., udp://HOST:PORT, srt://..., null, or a file.mkv"
+FORMS = (
+    "window, camera[:DEVICE], page[:[HOST:]PORT], rtmp://..., rtsp://..., udp://HOST:PORT, srt://..., null, "
+    "or a file's name such as out.mkv"
+)
 _PLAIN = ("window", "camera", "page", "null")
 
 
@@ -36,7 +39,7 @@ class SinkOptions:
         bitrate: at most this many kbit/s, for network and file; None = as many as the quality takes.
         pix_fmt: FFmpeg's name of the encoded pixel format.
         overwrite: whether a file is replaced.
-        host: the address that the page is served on.
+        host: the address that the page is served on, where SINK names none.
         token: what the page's viewers must know; None = made where `host` is reached from other machines.
         folder: where the window puts its snapshots; None = the current one.
         title: of the window and the page.

@@ -51,7 +51,7 @@ class PageSink(NullSink):
     """Serves the page until it is left.
 
     Args:
-        target: ``""``, ``PORT``; 0 = one that is free.
+        target: ``PORT`` or ``HOST:PORT``; 0 = one that is free, "" = 8080.
         options: `host`, `token` and `title` are used.
 
     Attributes:
@@ -62,11 +62,12 @@ class PageSink(NullSink):
 
     def __init__(self, target: str, options: SinkOptions) -> None:
         super().__init__("", options)
-        if target and not (target.isdecimal() and int(target) <= 65535):
-            raise UsageError(f"a page is served on a port of 0 to 65535, got {target!r}; write page or page:8080")
-        self._port = int(target) if target else _PORT
-        local = is_loopback(options.host)
-        self._token = options.token or ("" if local else secrets.token_urlsafe(16))
+        host, _, port = target.rpartition(":")
+        if target and not (port.isdecimal() and int(port) <= 65535):
+            raise UsageError(f"a page is served on a port of 0 to 65535, got {target!r}; write page:8080")
+        self._host = host.strip("[]") or options.host
+        self._port = int(port) if target else _PORT
+        self._token = options.token or ("" if is_loopback(self._host) else secrets.token_urlsafe(16))
         self._server: _Server | None = None
         self.url = ""
 
@@ -78,7 +79,7 @@ class PageSink(NullSink):
         return pixel_format("rgb24"), RGB_FULL
 
     def open(self, info: VideoInfo, size: tuple[int, int], output: tuple[PixelFormat, ColorSpec]) -> None:
-        host = self.options.host
+        host = self._host
         try:
             self._server = _Server(host, self._port, self._token, self.options.title)
         except OSError as error:

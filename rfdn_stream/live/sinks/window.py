@@ -36,6 +36,8 @@ class WindowSink(NullSink):
         super().__init__("", options)
         if target:
             raise UsageError(f"the sink window takes nothing behind its name, got {target!r}")
+        if sys.platform.startswith("linux") and not _display():
+            raise UsageError("no display; use SINK page or set DISPLAY")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,8 +48,6 @@ class WindowSink(NullSink):
         return FORMATS["rgb24"], RGB_FULL
 
     def open(self, info: VideoInfo, size: tuple[int, int], output: tuple[PixelFormat, ColorSpec]) -> None:
-        if sys.platform.startswith("linux") and not _display():
-            raise UsageError("no display; use SINK page or set DISPLAY")
         factor = min(1, _LARGEST[0] / size[0], _LARGEST[1] / size[1])
         sides = (str(max(least, round(side * factor))) for least, side in zip(_SMALLEST, size, strict=True))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
