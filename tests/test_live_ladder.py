@@ -3,13 +3,18 @@
 import itertools
 from collections import deque
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
+from rfdn_stream.frame import ColorSpec, Layout
+from rfdn_stream.kernels import cpu
 from rfdn_stream.kernels.resample import resample
-from rfdn_stream.live.ladder import FULL, PATIENCE, PLAIN, Ladder, Made, Step, steps
+from rfdn_stream.live.ladder import FULL, PATIENCE, PLAIN, QUICK, Ladder, Made, Step, steps
 from rfdn_stream.live.lighter import lighter_twin
 from rfdn_stream.live.meter import Window, percentile
+from rfdn_stream.live.quick import enlarged
 from rfdn_stream.live.stepped import MIXED, SteppedEngine, put_steps_in
 from rfdn_stream.multi import MultiUpscaler
 from rfdn_stream.upscaler import Upscaler
@@ -128,6 +133,55 @@ def test_on_the_lowest_step_frames_are_dropped_and_the_latency_holds():
     assert machine.ladder.step is PLAIN
     assert machine.missed > 100
     assert max(latencies) < 0.2
+
+
+class Weak(Machine):
+    """Even resampling is too slow; resizing is not."""
+
+    resizes = 0.005
+
+    def _make(self, captured):
+        step = self.ladder.plan(self.now)
+        self.now += self.resizes if step.quick else self.cost(step) + self.plain
+        self.latencies.append(self.now - captured)
+        busy = self.now - captured
+        if self.ladder.made(Made(self.now, busy, busy, self.cost(step), step)):
+            self.changes.append((self.now, self.ladder.step))
+
+
+def test_below_the_resampler_there_is_a_quicker_one():
+    ladder = Ladder(steps(quick=True), 0.2, 25)
+    ladder.begin(0.0, 2.0, 0.05)
+    assert ladder.step is QUICK
+    machine = Weak(ladder, network=2.0, plain=0.05)
+    assert max(machine.run(60)) < 0.1  # now and then a frame is resampled, to see whether that holds by now
+    assert machine.missed < 12
+    machine.plain = 0.01
+    machine.run(40)
+    assert ladder.step is PLAIN
+
+
+@pytest.mark.parametrize("siting", ["left", "center", "topleft"])
+@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize("format", ["yuv420p", "yuv422p", "nv12", "gray", "rgb24", "yuv420p10le"])
+def test_the_quick_way_agrees_with_the_kernels(siting, scale, format):
+    """On a smooth picture, where cubic and Lanczos agree: chroma is where its siting says."""
+    color = None if format == "rgb24" else ColorSpec(siting=siting)
+    frame = random_frame(format, 48, 40, seed=2, color=color)
+    unit = 1 << frame.format.bits - 8
+    for plane in frame.planes:
+        plane[...] = np.clip(cv2.GaussianBlur(plane, (0, 0), 4), 60 * unit, 200 * unit)
+    made = enlarged(frame, scale)
+    target = Layout(frame.format, scale * 48, scale * 40)
+    rgb = torch.empty(3, 40, 48)
+    cpu.pre([torch.from_numpy(plane) for plane in frame.planes], frame.format, frame.color, rgb)
+    want = target.planes(np.zeros(target.nbytes, np.uint8))
+    big = resample(rgb, scale * 40, scale * 48)
+    cpu.post(big, [torch.from_numpy(plane) for plane in want], frame.format, frame.color, dither=False)
+    for got, wanted in zip(made.planes, want, strict=True):
+        difference = np.abs(got.astype(int) - wanted)[6:-6, 6:-6] / unit
+        assert difference.mean() < 0.35
+        assert difference.max() <= 3
 
 
 def test_frames_lost_in_bursts_do_not_count_against_the_machine():

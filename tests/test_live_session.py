@@ -12,13 +12,16 @@ import pytest
 from live_parts import RATE, SIZE, InstantEngine, RecordingSink, ScriptedSource, frame, lost, no_thread_left
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.live import capture
+from rfdn_stream.live import session as session_module
 from rfdn_stream.live.base import SourceLost
+from rfdn_stream.live.ladder import QUICK
 from rfdn_stream.live.outlet import PACKETS
+from rfdn_stream.live.quick import enlarged
 from rfdn_stream.live.session import LiveOptions, Session
 from rfdn_stream.upscaler import Upscaler
 from support import assert_frames_equal
 
-QUICK = LiveOptions(degrade=False)
+SIMPLE = LiveOptions(degrade=False)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +37,7 @@ def upscaler(tiny_model):
         yield upscaler
 
 
-def run(source, upscaler, *sinks, options=QUICK, **more):
+def run(source, upscaler, *sinks, options=SIMPLE, **more):
     """Runs a session; returns its last status."""
     with no_thread_left():
         return Session(source, upscaler, sinks, options, **more).run()
@@ -146,6 +149,22 @@ def test_a_machine_that_is_too_slow_degrades_says_so_and_holds(upscaler, caplog)
     assert status.step
     assert status.p50 < 0.15
     assert len(sink.times) > 20
+
+
+def test_where_even_resampling_is_too_slow_frames_are_resized(upscaler, monkeypatch):
+    """The device is not asked at all, so nothing that it does can be late."""
+    monkeypatch.setattr(session_module, "measure", lambda *_: (9.0, 9.0))
+    instant = upscaler.engine
+    instant.gate.clear()
+    sink = RecordingSink(keep=True)
+    try:
+        run(ScriptedSource([frame(i) for i in range(20)], pace=0.02), upscaler, sink, options=LiveOptions())
+    finally:
+        instant.gate.set()
+    assert set(sink.notes) == {QUICK.name}
+    assert len(sink.shots) >= 10
+    for shot in sink.shots:
+        assert_frames_equal(shot.frame, enlarged(shot.before, 2))
 
 
 def test_without_degrading_frames_are_dropped(upscaler):
@@ -344,7 +363,7 @@ def test_packets_for_a_stalled_sink_do_not_pile_up(upscaler):
     sink = RecordingSink(stall=lambda number: gate.wait())
     other = RecordingSink(closes_at=3)
     items = itertools.chain([frame(0)], (packet(i) for i in range(3 * PACKETS)), (frame(i) for i in itertools.count(1)))
-    session = Session(ScriptedSource(items, pace=0.02), upscaler, [sink, other], QUICK)
+    session = Session(ScriptedSource(items, pace=0.02), upscaler, [sink, other], SIMPLE)
     threading.Timer(0.5, gate.set).start()
     with no_thread_left():
         session.run()
@@ -440,7 +459,7 @@ def test_ctrl_c_ends_it_in_every_state(upscaler, state, monkeypatch):
     gate, instant = threading.Event(), upscaler.engine
     endless = (frame(i) for i in itertools.count())
     source = ScriptedSource(endless, pace=0.01)
-    sink, options = RecordingSink(), QUICK
+    sink, options = RecordingSink(), SIMPLE
     if state == "opening":
         source.__class__ = type("Silent", (ScriptedSource,), {"__enter__": lambda self: gate.wait() or self})
     elif state == "sink opening":

@@ -29,6 +29,7 @@ class Step:
         light: in a lighter precision than was asked for.
         every: the network takes every n-th frame, the others are resampled; 0 = all are.
         probe: what the network makes is only timed, and the frame is resampled.
+        quick: frames are resized on the host (`quick`), and the device rests.
     """
 
     name: str = ""
@@ -36,6 +37,7 @@ class Step:
     light: bool = False
     every: int = 1
     probe: bool = False
+    quick: bool = False
 
     @property
     def cost(self) -> float:
@@ -45,16 +47,22 @@ class Step:
 
 FULL = Step()
 PLAIN = Step("resampled without the network", every=0)
+QUICK = Step("resized without the network", every=0, quick=True)
 
 
-def steps(*, light: str = "") -> tuple[Step, ...]:
-    """The ladder from its top down; `light` names a lighter precision where there is one."""
+def steps(*, light: str = "", quick: bool = False) -> tuple[Step, ...]:
+    """The ladder from its top down.
+
+    Args:
+        light: names a lighter precision where there is one.
+        quick: with `QUICK` at its foot.
+    """
     full = replace(FULL, name=f"in {light}", light=True) if light else FULL
     also = f", in {light}" if light else ""
     three_quarters = replace(full, name=f"network at 3/4 size{also}", part=0.75)
     half = replace(full, name=f"network at half size{also}", part=0.5)
     alternating = replace(half, name=f"network at half size{also}, every second frame", every=2)
-    return (FULL, *([full] if light else []), three_quarters, half, alternating, PLAIN)
+    return (FULL, *([full] if light else []), three_quarters, half, alternating, PLAIN, *([QUICK] if quick else []))
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,10 @@ class Ladder:
         self._turn += 1
         if step.every > 1 and self._turn % step.every:
             return PLAIN
-        if not step.every and self._full is not None and now - self._measured >= PROBED_EVERY:
+        if step.quick and now - self._measured >= PROBED_EVERY:
+            self._measured = now
+            return PLAIN
+        if step is PLAIN and self._full is not None and now - self._measured >= PROBED_EVERY:
             self._measured = now
             # As much of a frame as the latency has room for: a small one is dearer for its size.
             return Step(part=min(0.5, (self._latency / 4 / max(self._full, 1e-6)) ** 0.5), probe=True)
@@ -148,6 +159,8 @@ class Ladder:
     def _learn(self, frame: Made) -> None:
         """Takes what a frame has cost into account; smoothed, so as not to follow every hiccup."""
         step = frame.step
+        if step.quick:
+            return
         if not step.every:
             self._plain = frame.busy if not self._plain else 0.7 * self._plain + 0.3 * frame.busy
             return

@@ -16,10 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rfdn_stream.errors import DeviceError, RfdnError
+from rfdn_stream.frame import Frame
 from rfdn_stream.live.base import Captured, Shot
 from rfdn_stream.live.fit import fitted
 from rfdn_stream.live.ladder import FULL, Ladder, Made, Step
 from rfdn_stream.live.mailbox import Mailbox
+from rfdn_stream.live.quick import can_enlarge, enlarged
 from rfdn_stream.ticket import Ticket
 from rfdn_stream.upscaler import Output, Upscaler
 
@@ -33,9 +35,9 @@ _FAILURES = 30  # frames in a row that may fail
 
 @dataclass(frozen=True)
 class Flight:
-    """A frame on its way."""
+    """A frame on its way; `ticket` is the frame itself where the device was not asked."""
 
-    ticket: Ticket
+    ticket: Ticket | Frame
     captured: Captured
     step: Step
     sent: float
@@ -144,9 +146,14 @@ class Pump:
             with self._room:
                 self._in_flight += 1
                 self._due = max(now, self._due if self._in_flight > 1 else 0.0) + self._takes.get(step, 0.0)
-            self._plans.append(step)
-            self._flying.put(Flight(self._upscaler.submit(captured.frame, self._output), captured, step, now))
+            self._flying.put(Flight(self._made_by(step, captured.frame), captured, step, now))
         self._flying.put(None)
+
+    def _made_by(self, step: Step, frame: Frame) -> Ticket | Frame:
+        if step.quick and can_enlarge(frame, self._output):
+            return enlarged(frame, self._upscaler.scale)
+        self._plans.append(step)
+        return self._upscaler.submit(frame, self._output)
 
     def _wait_for_room(self) -> None:
         """Until nothing is in flight, or the network is about to be free."""
@@ -167,7 +174,7 @@ class Pump:
     def _claim(self) -> None:
         while (flight := self._flying.get()) is not None:
             try:
-                frame = flight.ticket.result()
+                frame = flight.ticket if isinstance(flight.ticket, Frame) else flight.ticket.result()
             except DeviceError:
                 raise
             except RfdnError as failure:
@@ -188,7 +195,7 @@ class Pump:
         with self._room:
             self._in_flight -= 1
             before = self._takes.get(flight.step)
-            took = network + colour
+            took = now - flight.sent if isinstance(flight.ticket, Frame) else network + colour
             self._takes[flight.step] = took if before is None else 0.7 * before + 0.3 * took
             if self._ladder is not None:
                 latency = now - flight.captured.at + self._lag()

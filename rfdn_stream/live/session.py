@@ -127,7 +127,7 @@ class Session:
             outlet.start(self._info)
         outputs = [self._wait(outlet.wanted) for outlet in self._outlets]
         plans = put_steps_in(self._upscaler, self._light[1] if self._light else None)
-        ladder = self._ladder()
+        ladder = self._ladder(quick=outputs[0] == (self._info.format, self._info.color))
         measured = _in_background(partial(measure, self._upscaler, plans, self._info, outputs[0]))
         for outlet in self._outlets:
             outlet.open(audio, size, outputs[0])
@@ -145,12 +145,13 @@ class Session:
         self._begun = time.monotonic()
         self._capture.go.set()
 
-    def _ladder(self) -> Ladder | None:
+    def _ladder(self, *, quick: bool) -> Ladder | None:
         options = self._options
         if not options.degrade:
             return None
         rate = options.fps or min(FASTEST, float(self._info.rate))
-        return Ladder(steps(light=self._light[0] if self._light else ""), options.latency, rate)
+        rungs = steps(light=self._light[0] if self._light else "", quick=quick)
+        return Ladder(rungs, options.latency, rate)
 
     def _watch(self) -> None:
         """Until something ends the session."""
