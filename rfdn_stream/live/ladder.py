@@ -119,7 +119,7 @@ class Ladder:
         Args:
             network: seconds of the network for a whole frame; `rest`: of everything else on the device.
         """
-        self._full, self._plain = network, rest
+        self._full, self._plain, self._measured = network, rest, now
         self._go(now, self._first_fitting(0))
 
     def made(self, frame: Made) -> bool:

@@ -30,6 +30,7 @@ log = logging.getLogger("rfdn_stream")
 IN_FLIGHT = 2
 _LEAD = 0.005  # seconds before the network is free that the next frame is sent, at most
 _LEAD_SHARE = 0.3  # the same, of what a frame takes
+_LONG = 0.05  # seconds from which on a frame is sent when the network is free: copies are nothing beside it
 _FAILURES = 30  # frames in a row that may fail
 
 
@@ -159,10 +160,12 @@ class Pump:
         """Until nothing is in flight, or the network is about to be free."""
         with self._room:
             while not self._stopped and self._in_flight:
-                lead = min(_LEAD, _LEAD_SHARE * max(self._takes.values(), default=0.0))
-                rest = self._due - time.monotonic() - lead if self._in_flight < IN_FLIGHT else None
-                if rest is not None and rest <= 0:
-                    return
+                took = max(self._takes.values(), default=0.0)
+                rest = None
+                if self._in_flight < IN_FLIGHT and took < _LONG:
+                    rest = self._due - time.monotonic() - min(_LEAD, _LEAD_SHARE * took)
+                    if rest <= 0:
+                        return
                 self._room.wait(rest)
 
     def _plan(self, now: float) -> Step:
