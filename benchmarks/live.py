@@ -5,8 +5,8 @@
 overhead  a paced test pattern of 160x120, everything through the network: latency from capture to show at the 95th
           percentile, less the bare network's on the very same frames, in frame times of the network.
           `calm`: the source leaves the network time; `crowded`: it gives 30 fps, whatever the network makes of them.
-degrade   640x360 at 25 fps, to be held at 200 ms: the step it begins on; and after the device has become 20 times as
-          slow in the middle of it, the time until a window of a second holds again, and the latency from then on.
+degrade   640x360 at 25 fps, to be held at 200 ms: the step it begins on; and after the device has become 60 times as
+          slow in the middle of it, the time until no frame is late any more, and the latency from then on.
 soak      160x120 for MINUTES: memory, threads and latency, minute by minute.
 """
 
@@ -55,7 +55,7 @@ class Slowing:
 
     def __call__(self, rgb):
         pixels = rgb.shape[1] * rgb.shape[2] / (640 * 360)
-        time.sleep((20 if self.slow else 1) * self.network * pixels)
+        time.sleep((60 if self.slow else 1) * self.network * pixels)
         return torch.nn.functional.interpolate(rgb[None], scale_factor=self.scale)[0]
 
 
@@ -126,7 +126,7 @@ def degrade(seconds: float, size=(640, 360), bound=0.2) -> None:
         after = sink.latencies(held + 1e-6)
         rate = len(after) / max(1e-9, sink.seen[-1][1] - held)
         print(
-            f"  20 times as slow midway: holds again after {held - slowed[0]:.2f} s on: {status.step}; from then "
+            f"  60 times as slow midway: holds again after {held - slowed[0]:.2f} s on: {status.step}; from then "
             f"{rate:.1f} fps, latency p95 {1000 * percentile(after, 0.95):.0f} ms"
         )
 

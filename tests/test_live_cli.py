@@ -176,3 +176,18 @@ def test_sigterm_while_the_source_is_lost(tiny_model, live):
     assert program.process.returncode == 0, rest
     assert "frames shown" in rest
     assert took < 3
+
+
+def test_the_example_runs(tiny_model, capsys):
+    """On the test pattern, where there is no camera; else word for word."""
+    text = (EXAMPLES / "webcam.py").read_text()
+    for word, other in (
+        ('"camera"', '"test"'),
+        ('"window"', '"null"'),
+        ("scale=2", f"model={str(tiny_model)!r}"),
+        ("latency=0.1", "latency=0.1, duration=0.5"),
+    ):
+        assert word in text
+        text = text.replace(word, other)
+    exec(compile(text, "webcam.py", "exec"), {})
+    assert re.match(r"\d+ frames in [01] s, latency \d+ ms", capsys.readouterr().out)
