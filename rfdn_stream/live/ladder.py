@@ -122,8 +122,8 @@ class Ladder:
         self._full, self._plain, self._measured = network, rest, now
         self._go(now, self._first_fitting(0))
 
-    def made(self, frame: Made) -> bool:
-        """A frame was made; whether the step has changed."""
+    def made(self, frame: Made) -> int:
+        """A frame was made; how many steps down (or, below 0, up) the next ones are."""
         now = frame.at
         self._learn(frame)
         self._beside += 0.3 * (max(0.0, frame.latency - frame.busy) - self._beside)
@@ -135,7 +135,7 @@ class Ladder:
         elif now - self._calm >= self._patience and self._at and self._fits(self._rungs[self._at - 1], AHEAD):
             self._went_up = now
             self._go(now, self._at - 1)
-        return self._at != before
+        return self._at - before
 
     def plan(self, now: float) -> Step:
         """How the next frame is to be made."""

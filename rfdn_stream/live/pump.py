@@ -202,9 +202,9 @@ class Pump:
             self._takes[flight.step] = took if before is None else 0.7 * before + 0.3 * took
             if self._ladder is not None:
                 latency = now - flight.captured.at + self._lag()
-                if self._ladder.made(Made(now, latency, took, network, flight.step)):
-                    name = self._ladder.step.name
-                    log.warning("to stay in time: %s", name) if name else log.info("in full again")
+                if moved := self._ladder.made(Made(now, latency, took, network, flight.step)):
+                    name = self._ladder.step.name or "everything through the network"
+                    log.warning("to stay in time: %s", name) if moved > 0 else log.info("there is time again: %s", name)
             self._room.notify_all()
 
     def _tolerate(self, failure: RfdnError) -> None:
