@@ -11,10 +11,10 @@ from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.image import upscale_image
 from rfdn_stream.jobs.report import LogReporter, Reporter
 from rfdn_stream.jobs.size import network_scale, wanted_size
-from rfdn_stream.jobs.target import settle_target, whole_or_nothing
 from rfdn_stream.jobs.video import upscale_video
 from rfdn_stream.media.card import Card
 from rfdn_stream.media.image import EXTENSIONS
+from rfdn_stream.media.target import settle_target, whole_or_nothing
 from rfdn_stream.multi import open_upscaler
 from rfdn_stream.upscaler import Upscaler, open_device
 

@@ -79,8 +79,11 @@ def is_attached_picture(stream: Stream) -> bool:
     return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
 
 
-def choose_video(container: InputContainer, path: str | Path) -> VideoStream:
+def choose_video(container: InputContainer, path: str | Path, *, any_format: bool = False) -> VideoStream:
     """The first video stream that is not cover art, its size checked before anything is decoded.
+
+    Args:
+        any_format: also one whose pixel format the engine does not carry.
 
     Raises:
         MediaError: there is none, nothing decodes it, or its size is absurd.
@@ -97,7 +100,7 @@ def choose_video(container: InputContainer, path: str | Path) -> VideoStream:
             f"{path}: the video is {context.width}x{context.height}; "
             f"each side must be 1 to {MAX_SIDE} pixels (a damaged header?)"
         )
-    if context.pix_fmt is not None and not context.is_hwaccel:
+    if context.pix_fmt is not None and not context.is_hwaccel and not any_format:
         with _named(path):
             carrier(context.pix_fmt)
     return video
