@@ -1,0 +1,246 @@
+// A 3x3 convolution of one row of tiles by Winograd's F(4x4, 3x3) in int16.
+//
+// Every tile gets a scale of its own, from the largest magnitude of the 6x6 pixels that it sees in all channels, so that
+// nothing can overflow whatever the picture, and nothing has to be calibrated. kWide vectors of tiles go through at a
+// time: transform, 36 matrix products, transform back.
+#pragma once
+
+#include "gemm.hpp"
+#include "kernels.hpp"
+#include "transforms.hpp"
+
+namespace rfdn {
+namespace {
+
+// The six rows of a block of tiles, and the blocks beside it; zeros stand for what lies outside the picture.
+struct Window {
+  const std::int32_t *row[6], *left[6], *right[6];
+
+  Window(const Map& map, int top, int block, const std::int32_t* zeros) {
+    for (int i = 0; i < 6; i++) {
+      const int y = top - 1 + i;
+      const bool inside = y >= 0 && y < map.height && block < map.blocks();
+      row[i] = inside ? map.block(y, block) : zeros;
+      left[i] = inside && block > 0 ? row[i] - map.block_stride() : zeros;
+      right[i] = inside && block + 1 < map.blocks() ? row[i] + map.block_stride() : zeros;
+    }
+  }
+};
+
+// The largest magnitudes in each column of a block's tiles, over six rows and all channels.
+template <class I>
+struct Columns {
+  typename I::Int phase[kTile];
+
+  Columns() {
+    for (auto& p : phase) p = I::zero();
+  }
+  Columns(const Window& window, const Map& map) : Columns() {
+    for (int i = 0; i < 6; i++)
+      for (int q = 0; q < kTile; q++) {
+        const std::int32_t* p = window.row[i] + q * map.phase_stride();
+        for (int k = 0; k < map.pairs; k++) phase[q] = I::larger(phase[q], I::load(p + k * I::kLanes));
+      }
+  }
+};
+
+// What each tile of a block sees: its own columns, and one to either side.
+template <class I>
+inline typename I::Int seen(const Columns<I>& left, const Columns<I>& own, const Columns<I>& right) {
+  auto most = I::larger_magnitude(I::from_left(left.phase[3], own.phase[3]), I::from_right(own.phase[0], right.phase[0]));
+  for (int q = 0; q < kTile; q++) most = I::larger_magnitude(most, own.phase[q]);
+  return most;
+}
+
+// The transformed inputs of vector `t` of T to values[frequency][pair][T * lanes], and the tiles' own pixels, before the
+// transform, to pixels[4 * row + column][pair][T * lanes] where asked for.
+template <class I, int T, bool kPixels>
+inline void transform_block(const Window& window, const Map& map, const Factors<typename I::Float>& factors, int t,
+                            const Scratch& scratch) {
+  using Int = typename I::Int;
+  const std::ptrdiff_t phase = map.phase_stride();
+  const std::ptrdiff_t step = static_cast<std::ptrdiff_t>(map.pairs) * T * I::kLanes;
+  for (int k = 0; k < map.pairs; k++) {
+    const std::ptrdiff_t to = (static_cast<std::ptrdiff_t>(k) * T + t) * I::kLanes;
+    Int rows[6][6];
+    for (int i = 0; i < 6; i++) {
+      const std::int32_t* p = window.row[i] + k * I::kLanes;
+      const Int first = I::load(p), last = I::load(p + 3 * phase);
+      Int x[6] = {I::from_left(I::load(window.left[i] + k * I::kLanes + 3 * phase), last), first, I::load(p + phase),
+                  I::load(p + 2 * phase), last, I::from_right(first, I::load(window.right[i] + k * I::kLanes))};
+#pragma GCC unroll 6
+      for (int j = 0; j < 6; j++) x[j] = I::to_integers(x[j], factors);
+      if (kPixels && i >= 1 && i <= kTile) {
+#pragma GCC unroll 4
+        for (int q = 0; q < kTile; q++) I::store(scratch.pixels + (kTile * (i - 1) + q) * step + to, x[q + 1]);
+      }
+      transform_in<I>(x, rows[i]);
+    }
+    for (int j = 0; j < 6; j++) {
+      Int x[6], out[6];
+#pragma GCC unroll 6
+      for (int i = 0; i < 6; i++) x[i] = rows[i][j];
+      transform_in<I>(x, out);
+#pragma GCC unroll 6
+      for (int i = 0; i < 6; i++) I::store(scratch.values + (6 * i + j) * step + to, out[i]);
+    }
+  }
+}
+
+// Output `channel` of vector `t`: y[4 * row + column], scaled, with bias and activation.
+template <class I, int T>
+inline void transform_back(const Conv& conv, int channel, int t, typename I::Float inverse, float slope,
+                           const std::int32_t* products, typename I::Float* y) {
+  using Float = typename I::Float;
+  const std::ptrdiff_t step = static_cast<std::ptrdiff_t>(conv.groups()) * conv.group * T * I::kLanes;
+  const std::int32_t* sums = products + (static_cast<std::ptrdiff_t>(channel) * T + t) * I::kLanes;
+  Float columns[kTile][6];
+  for (int j = 0; j < 6; j++) {
+    Float m[6], out[kTile];
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; i++) m[i] = I::to_float(I::load(sums + (6 * i + j) * step));
+    transform_out<I>(m, out);
+#pragma GCC unroll 4
+    for (int p = 0; p < kTile; p++) columns[p][j] = out[p];
+  }
+  const Float scale = I::multiply(inverse, I::set(conv.scale[channel])), bias = I::set(conv.bias[channel]);
+  for (int p = 0; p < kTile; p++) {
+    Float out[kTile];
+    transform_out<I>(columns[p], out);
+#pragma GCC unroll 4
+    for (int q = 0; q < kTile; q++) {
+      const Float v = I::multiply_add(out[q], scale, bias);
+      y[kTile * p + q] = I::largest(I::multiply(v, I::set(slope)), v);
+    }
+  }
+}
+
+// The lanes of each column that lie inside the picture.
+template <class I>
+struct Inside {
+  typename I::Int phase[kTile];
+  Inside(int width, int block) {
+    for (int q = 0; q < kTile; q++) phase[q] = I::first((width - q + kTile - 1) / kTile - block * I::kLanes);
+  }
+};
+
+// Two channels of 16 pixels into a map, with `added` (the same place of another map) on top.
+template <class I>
+inline void store_tile(const Map& map, int top, int block, int pair, const Inside<I>& inside, typename I::Float* even,
+                       typename I::Float* odd, const Map* added) {
+  for (int p = 0; p < kTile && top + p < map.height; p++)
+    for (int q = 0; q < kTile; q++) {
+      auto &a = even[kTile * p + q], &b = odd[kTile * p + q];
+      if (added) {
+        typename I::Float x, y;
+        I::from_halves(I::load(added->block(top + p, block) + q * added->phase_stride() + pair * I::kLanes), x, y);
+        a = I::add(a, x), b = I::add(b, y);
+      }
+      I::store(map.block(top + p, block) + q * map.phase_stride() + pair * I::kLanes,
+               I::both(I::to_halves(a, b), inside.phase[q]));
+    }
+}
+
+// A block of the last convolution's output: channel c * scale^2 + i * scale + j of pixel (y, x) is pixel
+// (scale * y + i, scale * x + j) of plane c.
+template <class I, int T>
+inline void shuffle_block(const Conv3x3& c, int top, int block, int t, typename I::Float inverse,
+                          const Scratch& scratch) {
+  const int s = c.scale, left = block * I::kLanes * kTile;
+  const int tiles = lesser(I::kLanes, c.source.tiles() - block * I::kLanes);
+  for (int channel = 0; channel < c.conv.outputs; channel++) {
+    typename I::Float y[kTile * kTile];
+    transform_back<I, T>(c.conv, channel, t, inverse, c.slope, scratch.products, y);
+    const int plane = channel / (s * s), i = channel / s % s, j = channel % s;
+    for (int p = 0; p < kTile && top + p < c.source.height; p++) {
+      float* row = c.picture.row(plane, s * (top + p) + i) + j;
+      for (int q = 0; q < kTile; q++) {
+        float lanes[I::kLanes];
+        I::store(lanes, y[kTile * p + q]);
+        for (int lane = 0; lane < I::kLanes; lane++) {
+          const int x = left + kTile * I::kTileOf[lane] + q;
+          if (I::kTileOf[lane] < tiles && x < c.source.width) row[static_cast<std::ptrdiff_t>(s) * x] = lanes[lane];
+        }
+      }
+    }
+  }
+}
+
+// The 1x1 convolution beside: from the pixels that the transform has turned into integers anyway.
+template <class I, int T>
+inline void beside_block(const Conv3x3& c, int top, int block, int count, const typename I::Float* inverse,
+                         const Scratch& scratch) {
+  using Float = typename I::Float;
+  const Conv& conv = c.beside;
+  const std::ptrdiff_t step = static_cast<std::ptrdiff_t>(conv.pairs) * T * I::kLanes;
+  for (int p = 0; p < kTile && top + p < c.source.height; p++)
+    for (int q = 0; q < kTile; q++) {
+      multiply<I, T>(conv, 0, scratch.pixels + (kTile * p + q) * step, scratch.products);
+      for (int t = 0; t < count; t++) {
+        const auto inside = Inside<I>(c.source.width, block + t).phase[q];
+        std::int32_t* to = c.beside_target.block(top + p, block + t) + q * c.beside_target.phase_stride();
+        for (int o = 0; o < conv.outputs; o += 2) {
+          Float y[2];
+          for (int n = 0; n < 2; n++) {
+            const int channel = lesser(o + n, conv.outputs - 1);
+            const Float sum = I::to_float(I::load(scratch.products + (channel * T + t) * I::kLanes));
+            const Float v = I::multiply_add(sum, I::multiply(inverse[t], I::set(conv.scale[channel])),
+                                            I::set(conv.bias[channel]));
+            y[n] = o + n < conv.outputs ? I::largest(I::multiply(v, I::set(c.slope)), v) : I::set(0);
+          }
+          I::store(to + o / 2 * I::kLanes, I::both(I::to_halves(y[0], y[1]), inside));
+        }
+      }
+    }
+}
+
+// T blocks of tiles from `block` on, `count` of them inside the picture.
+template <class I, int T>
+inline void convolve_blocks(const Conv3x3& c, int top, int block, Columns<I>& left, Columns<I>& own,
+                            const Scratch& scratch) {
+  using Float = typename I::Float;
+  Float inverse[T];
+  for (int t = 0; t < T; t++) {
+    const Columns<I> right(Window(c.source, top, block + t + 1, scratch.zeros), c.source);
+    Factors<Float> factors;
+    inverse[t] = I::factors(seen(left, own, right), kTileLimit, factors);
+    const Window window(c.source, top, block + t, scratch.zeros);
+    if (c.beside.outputs)
+      transform_block<I, T, true>(window, c.source, factors, t, scratch);
+    else
+      transform_block<I, T, false>(window, c.source, factors, t, scratch);
+    left = own, own = right;
+  }
+  if (c.beside.outputs) beside_block<I, T>(c, top, block, T, inverse, scratch);
+  const std::ptrdiff_t in = static_cast<std::ptrdiff_t>(c.conv.pairs) * T * I::kLanes;
+  const std::ptrdiff_t out = static_cast<std::ptrdiff_t>(c.conv.groups()) * c.conv.group * T * I::kLanes;
+  for (int f = 0; f < kFrequencies; f++) multiply<I, T>(c.conv, f, scratch.values + f * in, scratch.products + f * out);
+  for (int t = 0; t < T; t++) {
+    if (c.scale) {
+      shuffle_block<I, T>(c, top, block + t, t, inverse[t], scratch);
+      continue;
+    }
+    const Inside<I> inside(c.source.width, block + t);
+    for (int o = 0; o < c.conv.outputs; o += 2) {
+      Float even[kTile * kTile], odd[kTile * kTile];
+      transform_back<I, T>(c.conv, o, t, inverse[t], c.slope, scratch.products, even);
+      if (o + 1 < c.conv.outputs)
+        transform_back<I, T>(c.conv, o + 1, t, inverse[t], c.slope, scratch.products, odd);
+      else
+        for (auto& y : odd) y = I::set(0);
+      store_tile<I>(c.target, top, block + t, o / 2, inside, even, odd, c.added.data ? &c.added : nullptr);
+    }
+  }
+}
+
+template <class I>
+void conv3x3(const Conv3x3& c, int tile_row, const Scratch& scratch) {
+  const int top = kTile * tile_row, blocks = c.source.blocks();
+  Columns<I> left, own(Window(c.source, top, 0, scratch.zeros), c.source);
+  int block = 0;
+  for (; block + I::kWide <= blocks; block += I::kWide) convolve_blocks<I, I::kWide>(c, top, block, left, own, scratch);
+  for (; block < blocks; block++) convolve_blocks<I, 1>(c, top, block, left, own, scratch);
+}
+
+}  // namespace
+}  // namespace rfdn
