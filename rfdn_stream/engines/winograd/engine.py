@@ -116,6 +116,8 @@ class WinogradEngine:
         if snr >= LEAST_SNR:
             log.debug("engine winograd: %.1f dB to torch in fp32", snr)
             return
-        if torch.isfinite(want).all():  # else the weights are at fault, not the engine
-            log.warning("engine winograd differs from torch by %.1f dB of signal to noise here; not used", snr)
-        raise EngineUnavailableError(f"engine winograd is not exact enough here ({snr:.1f} dB); choose engine torch")
+        if torch.isfinite(difference).all():  # else the weights are at fault: their maps leave half floats
+            log.warning(
+                "engine winograd is not used: it reaches %.1f dB of torch's fp32 here, not %.0f", snr, LEAST_SNR
+            )
+        raise EngineUnavailableError(f"engine winograd reaches {snr:.1f} dB of fp32 here; choose engine torch")

@@ -136,6 +136,7 @@ class Network:
     def __init__(self, c: Any, handle: int, scale: int) -> None:
         self._c, self._handle, self._scale = c, handle, scale
         self.close = weakref.finalize(self, c.rfdn_destroy, handle)
+        self.close.atexit = False  # a program that ends does not wait for a frame
 
     def bytes(self, height: int, width: int) -> int:
         """What maps take at that size."""

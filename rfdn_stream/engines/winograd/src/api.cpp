@@ -78,7 +78,10 @@ rfdn_network* rfdn_create(const rfdn_options* options, const rfdn_tensor* tensor
                  static_cast<rfdn_network*>(nullptr), error, error_size);
 }
 
-void rfdn_destroy(rfdn_network* network) { delete network; }
+void rfdn_destroy(rfdn_network* network) {
+  if (network) network->wait();
+  delete network;
+}
 
 std::size_t rfdn_bytes(const rfdn_network* network, std::int32_t height, std::int32_t width) {
   return network->bytes(height, width);

@@ -43,7 +43,7 @@ RFDN_EXPORT int32_t rfdn_isa_works(int32_t isa);    /* in this build and on this
 /* Convolutions in the order in which a picture meets them. NULL: `error` says why. */
 RFDN_EXPORT rfdn_network* rfdn_create(const rfdn_options*, const rfdn_tensor*, int32_t count, int32_t threads,
                                       int32_t isa, char* error, size_t error_size);
-RFDN_EXPORT void rfdn_destroy(rfdn_network*);
+RFDN_EXPORT void rfdn_destroy(rfdn_network*); /* after the picture in work */
 RFDN_EXPORT size_t rfdn_bytes(const rfdn_network*, int32_t height, int32_t width);
 
 /* [3][height][width] to [3][scale * height][scale * width], float32; strides in floats, columns side by side.

@@ -124,21 +124,49 @@ struct Inside {
   }
 };
 
+// Where the rows of a block of tiles lie in a map: those inside the picture.
+struct Rows {
+  std::int32_t* row[kTile];
+  int count;
+
+  Rows(const Map& map, int top, int block) : count(lesser(kTile, map.height - top)) {
+    for (int p = 0; p < count; p++) row[p] = map.block(top + p, block);
+  }
+};
+
 // Two channels of 16 pixels into a map, with `added` (the same place of another map) on top.
 template <class I>
-inline void store_tile(const Map& map, int top, int block, int pair, const Inside<I>& inside, typename I::Float* even,
-                       typename I::Float* odd, const Map* added) {
-  for (int p = 0; p < kTile && top + p < map.height; p++)
+inline void store_tile(const Rows& to, std::ptrdiff_t phase, int pair, const Inside<I>& inside,
+                       typename I::Float* even, typename I::Float* odd, const Rows* added,
+                       std::ptrdiff_t added_phase) {
+  for (int p = 0; p < to.count; p++)
     for (int q = 0; q < kTile; q++) {
       auto &a = even[kTile * p + q], &b = odd[kTile * p + q];
       if (added) {
         typename I::Float x, y;
-        I::from_halves(I::load(added->block(top + p, block) + q * added->phase_stride() + pair * I::kLanes), x, y);
+        I::from_halves(I::load(added->row[p] + q * added_phase + pair * I::kLanes), x, y);
         a = I::add(a, x), b = I::add(b, y);
       }
-      I::store(map.block(top + p, block) + q * map.phase_stride() + pair * I::kLanes,
-               I::both(I::to_halves(a, b), inside.phase[q]));
+      I::store(to.row[p] + q * phase + pair * I::kLanes, I::both(I::to_halves(a, b), inside.phase[q]));
     }
+}
+
+// A block's output into the target map.
+template <class I, int T>
+inline void finish_block(const Conv3x3& c, int top, int block, int t, typename I::Float inverse,
+                         const Scratch& scratch) {
+  const Inside<I> inside(c.source.width, block);
+  const Rows to(c.target, top, block), added(c.added.data ? c.added : c.target, top, block);
+  typename I::Float even[kTile * kTile], odd[kTile * kTile];
+  for (int o = 0; o < c.conv.outputs; o += 2) {
+    transform_back<I, T>(c.conv, o, t, inverse, c.slope, scratch.products, even);
+    if (o + 1 < c.conv.outputs)
+      transform_back<I, T>(c.conv, o + 1, t, inverse, c.slope, scratch.products, odd);
+    else
+      for (auto& y : odd) y = I::set(0);
+    store_tile<I>(to, c.target.phase_stride(), o / 2, inside, even, odd, c.added.data ? &added : nullptr,
+                  c.added.phase_stride());
+  }
 }
 
 // A block of the last convolution's output: channel c * scale^2 + i * scale + j of pixel (y, x) is pixel
@@ -168,15 +196,15 @@ inline void shuffle_block(const Conv3x3& c, int top, int block, int t, typename 
 
 // The 1x1 convolution beside: from the pixels that the transform has turned into integers anyway.
 template <class I, int T>
-inline void beside_block(const Conv3x3& c, int top, int block, int count, const typename I::Float* inverse,
+inline void beside_block(const Conv3x3& c, int top, int block, const typename I::Float* inverse,
                          const Scratch& scratch) {
   using Float = typename I::Float;
   const Conv& conv = c.beside;
   const std::ptrdiff_t step = static_cast<std::ptrdiff_t>(conv.pairs) * T * I::kLanes;
-  for (int p = 0; p < kTile && top + p < c.source.height; p++)
+  for (int p = 0; p < lesser(kTile, c.source.height - top); p++)
     for (int q = 0; q < kTile; q++) {
       multiply<I, T>(conv, 0, scratch.pixels + (kTile * p + q) * step, scratch.products);
-      for (int t = 0; t < count; t++) {
+      for (int t = 0; t < T; t++) {
         const auto inside = Inside<I>(c.source.width, block + t).phase[q];
         std::int32_t* to = c.beside_target.block(top + p, block + t) + q * c.beside_target.phase_stride();
         for (int o = 0; o < conv.outputs; o += 2) {
@@ -194,7 +222,22 @@ inline void beside_block(const Conv3x3& c, int top, int block, int count, const 
     }
 }
 
-// T blocks of tiles from `block` on, `count` of them inside the picture.
+// Asks for a 36th of what the next T blocks will read and these will write, into the second cache, while it multiplies.
+template <int T>
+inline void fetch_share(const Conv3x3& c, int top, int block, int share) {
+  const auto fetch = [share](const Map& map, int y, int first) {
+    if (y < 0 || y >= map.height || first + T > map.blocks()) return;
+    const char* begin = reinterpret_cast<const char*>(map.block(y, first));
+    const std::ptrdiff_t lines = T * map.block_stride() * static_cast<std::ptrdiff_t>(sizeof(std::int32_t)) / kLine;
+    for (std::ptrdiff_t l = lines * share / kFrequencies; l < lines * (share + 1) / kFrequencies; l++)
+      __builtin_prefetch(begin + l * kLine, 0, 2);
+  };
+  for (int i = 0; i < 6; i++) fetch(c.source, top - 1 + i, block + T + 1);
+  if (!c.scale)
+    for (int p = 0; p < kTile; p++) fetch(c.target, top + p, block);
+}
+
+// T blocks of tiles from `block` on.
 template <class I, int T>
 inline void convolve_blocks(const Conv3x3& c, int top, int block, Columns<I>& left, Columns<I>& own,
                             const Scratch& scratch) {
@@ -211,26 +254,18 @@ inline void convolve_blocks(const Conv3x3& c, int top, int block, Columns<I>& le
       transform_block<I, T, false>(window, c.source, factors, t, scratch);
     left = own, own = right;
   }
-  if (c.beside.outputs) beside_block<I, T>(c, top, block, T, inverse, scratch);
+  if (c.beside.outputs) beside_block<I, T>(c, top, block, inverse, scratch);
   const std::ptrdiff_t in = static_cast<std::ptrdiff_t>(c.conv.pairs) * T * I::kLanes;
   const std::ptrdiff_t out = static_cast<std::ptrdiff_t>(c.conv.groups()) * c.conv.group * T * I::kLanes;
-  for (int f = 0; f < kFrequencies; f++) multiply<I, T>(c.conv, f, scratch.values + f * in, scratch.products + f * out);
-  for (int t = 0; t < T; t++) {
-    if (c.scale) {
-      shuffle_block<I, T>(c, top, block + t, t, inverse[t], scratch);
-      continue;
-    }
-    const Inside<I> inside(c.source.width, block + t);
-    for (int o = 0; o < c.conv.outputs; o += 2) {
-      Float even[kTile * kTile], odd[kTile * kTile];
-      transform_back<I, T>(c.conv, o, t, inverse[t], c.slope, scratch.products, even);
-      if (o + 1 < c.conv.outputs)
-        transform_back<I, T>(c.conv, o + 1, t, inverse[t], c.slope, scratch.products, odd);
-      else
-        for (auto& y : odd) y = I::set(0);
-      store_tile<I>(c.target, top, block + t, o / 2, inside, even, odd, c.added.data ? &c.added : nullptr);
-    }
+  for (int f = 0; f < kFrequencies; f++) {
+    fetch_share<T>(c, top, block, f);
+    multiply<I, T>(c.conv, f, scratch.values + f * in, scratch.products + f * out);
   }
+  for (int t = 0; t < T; t++)
+    if (c.scale)
+      shuffle_block<I, T>(c, top, block + t, t, inverse[t], scratch);
+    else
+      finish_block<I, T>(c, top, block + t, t, inverse[t], scratch);
 }
 
 template <class I>

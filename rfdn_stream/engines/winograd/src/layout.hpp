@@ -12,6 +12,7 @@ namespace rfdn {
 
 // A tile is 4x4 pixels, what one Winograd transform F(4x4, 3x3) puts out.
 constexpr int kTile = 4;
+constexpr int kLine = 64;  // bytes of a cache line
 
 // A feature map of half floats, or a part of its channels.
 //

@@ -35,6 +35,8 @@ class Network {
   // False: no memory.
   bool run(const Planes& picture, const Planes& result);
   std::size_t bytes(int height, int width) const;
+  // Until no picture is in work.
+  void wait() { std::lock_guard<std::mutex> lock(turn_); }
 
  private:
   struct Maps {

@@ -20,7 +20,7 @@ struct Filter {
 struct Packed {
   std::vector<std::int32_t> weights;
   std::vector<float> scale, bias;
-  int pairs = 0, outputs = 0, group = 0;
+  int pairs = 0, outputs = 0, group = 1;
 
   Conv view() const { return {weights.data(), scale.data(), bias.data(), pairs, outputs, group}; }
 };
