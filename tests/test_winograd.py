@@ -366,7 +366,7 @@ class Wrong:
 
 @needs_library
 def test_a_library_that_is_wrong_here_is_not_used(caplog):
-    with pytest.raises(EngineUnavailableError, match="engine winograd reaches -?[0-9.]+ dB of fp32 here"):
+    with pytest.raises(EngineUnavailableError, match=r"engine winograd reaches -?[0-9.]+ dB of fp32 here"):
         WinogradEngine(*tiny(), CPU, code=Wrong())
     assert "engine winograd is not used: it reaches" in caplog.text
 
@@ -394,7 +394,7 @@ def test_a_library_of_another_version(tmp_path):
     old = tmp_path / "librfdn.so"
     command = ["g++", "-shared", "-fPIC", "-x", "c++", "-", "-o", str(old)]
     subprocess.run(command, input=b'extern "C" int rfdn_abi() { return 0; }', check=True)
-    with pytest.raises(NoLibraryError, match="librfdn.so has interface 0, not 1; install rfdn-stream anew"):
+    with pytest.raises(NoLibraryError, match=r"librfdn\.so has interface 0, not 1; install rfdn-stream anew"):
         Library(old)
 
 
