@@ -22,7 +22,7 @@ inline void integers_of_pixels(const Map& map, int y, int phase, int block, std:
     }
     if (k < map.pairs) most = I::larger(most, I::load(from + k * I::kLanes));
     Factors<typename I::Float> factors;
-    inverse[t] = I::factors(I::larger_magnitude(most, most_odd), kPixelLimit, factors);
+    inverse[t] = I::factors(I::larger_magnitude(most, most_odd), kInputLimit, factors);
     for (k = 0; k < map.pairs; k++)
       I::store(pixels + (k * T + t) * I::kLanes, I::to_integers(I::load(from + k * I::kLanes), factors));
   }

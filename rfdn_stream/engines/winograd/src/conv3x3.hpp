@@ -53,38 +53,62 @@ inline typename I::Int seen(const Columns<I>& left, const Columns<I>& own, const
 }
 
 // The transformed inputs of vector `t` of T to values[frequency][pair][T * lanes], and the tiles' own pixels, before the
-// transform, to pixels[4 * row + column][pair][T * lanes] where asked for.
+// transform, to pixels[4 * row + column][pair][T * lanes] where asked for. Returns what the transform was scaled by.
 template <class I, int T, bool kPixels>
-inline void transform_block(const Window& window, const Map& map, const Factors<typename I::Float>& factors, int t,
-                            const Scratch& scratch) {
+inline typename I::Float transform_block(const Window& window, const Map& map,
+                                         const Factors<typename I::Float>& factors, int t, const Scratch& scratch) {
   using Int = typename I::Int;
   const std::ptrdiff_t phase = map.phase_stride();
   const std::ptrdiff_t step = static_cast<std::ptrdiff_t>(map.pairs) * T * I::kLanes;
+  Int most = I::zero();
   for (int k = 0; k < map.pairs; k++) {
     const std::ptrdiff_t to = (static_cast<std::ptrdiff_t>(k) * T + t) * I::kLanes;
-    Int rows[6][6];
     for (int i = 0; i < 6; i++) {
       const std::int32_t* p = window.row[i] + k * I::kLanes;
       const Int first = I::load(p), last = I::load(p + 3 * phase);
       Int x[6] = {I::from_left(I::load(window.left[i] + k * I::kLanes + 3 * phase), last), first, I::load(p + phase),
                   I::load(p + 2 * phase), last, I::from_right(first, I::load(window.right[i] + k * I::kLanes))};
+      Int out[6];
 #pragma GCC unroll 6
       for (int j = 0; j < 6; j++) x[j] = I::to_integers(x[j], factors);
       if (kPixels && i >= 1 && i <= kTile) {
 #pragma GCC unroll 4
         for (int q = 0; q < kTile; q++) I::store(scratch.pixels + (kTile * (i - 1) + q) * step + to, x[q + 1]);
       }
-      transform_in<I>(x, rows[i]);
+      transform_in<I>(x, out);
+#pragma GCC unroll 6
+      for (int j = 0; j < 6; j++) {
+        most = I::larger_integer(most, out[j]);
+        I::store(scratch.values + (6 * i + j) * step + to, out[j]);
+      }
     }
+  }
+  typename I::Float shrunk;
+  const Int factor = I::shrink(most, kInputLimit, shrunk);
+  most = I::zero();
+  for (int k = 0; k < map.pairs; k++) {
+    std::int32_t* values = scratch.values + (static_cast<std::ptrdiff_t>(k) * T + t) * I::kLanes;
     for (int j = 0; j < 6; j++) {
       Int x[6], out[6];
 #pragma GCC unroll 6
-      for (int i = 0; i < 6; i++) x[i] = rows[i][j];
+      for (int i = 0; i < 6; i++) x[i] = I::scaled(I::load(values + (6 * i + j) * step), factor);
       transform_in<I>(x, out);
 #pragma GCC unroll 6
-      for (int i = 0; i < 6; i++) I::store(scratch.values + (6 * i + j) * step + to, out[i]);
+      for (int i = 0; i < 6; i++) {
+        most = I::larger_integer(most, out[i]);
+        I::store(values + (6 * i + j) * step, out[i]);
+      }
     }
   }
+  if (!I::any_beyond(most, kValueLimit)) return shrunk;
+  typename I::Float shrunk_again;
+  const Int again = I::shrink(most, kValueLimit, shrunk_again);
+  for (int f = 0; f < kFrequencies; f++)
+    for (int k = 0; k < map.pairs; k++) {
+      std::int32_t* value = scratch.values + f * step + (static_cast<std::ptrdiff_t>(k) * T + t) * I::kLanes;
+      I::store(value, I::scaled(I::load(value), again));
+    }
+  return I::multiply(shrunk, shrunk_again);
 }
 
 // Output `channel` of vector `t`: y[4 * row + column], scaled, with bias and activation.
@@ -242,16 +266,15 @@ template <class I, int T>
 inline void convolve_blocks(const Conv3x3& c, int top, int block, Columns<I>& left, Columns<I>& own,
                             const Scratch& scratch) {
   using Float = typename I::Float;
-  Float inverse[T];
+  Float inverse[T], transformed[T];  // what integers stand for: of pixels, and of sums of products
   for (int t = 0; t < T; t++) {
     const Columns<I> right(Window(c.source, top, block + t + 1, scratch.zeros), c.source);
     Factors<Float> factors;
-    inverse[t] = I::factors(seen(left, own, right), kTileLimit, factors);
+    inverse[t] = I::factors(seen(left, own, right), kInputLimit, factors);
     const Window window(c.source, top, block + t, scratch.zeros);
-    if (c.beside.outputs)
-      transform_block<I, T, true>(window, c.source, factors, t, scratch);
-    else
-      transform_block<I, T, false>(window, c.source, factors, t, scratch);
+    const Float shrunk = c.beside.outputs ? transform_block<I, T, true>(window, c.source, factors, t, scratch)
+                                          : transform_block<I, T, false>(window, c.source, factors, t, scratch);
+    transformed[t] = I::divide(inverse[t], shrunk);
     left = own, own = right;
   }
   if (c.beside.outputs) beside_block<I, T>(c, top, block, inverse, scratch);
@@ -263,9 +286,9 @@ inline void convolve_blocks(const Conv3x3& c, int top, int block, Columns<I>& le
   }
   for (int t = 0; t < T; t++)
     if (c.scale)
-      shuffle_block<I, T>(c, top, block + t, t, inverse[t], scratch);
+      shuffle_block<I, T>(c, top, block + t, t, transformed[t], scratch);
     else
-      finish_block<I, T>(c, top, block + t, t, inverse[t], scratch);
+      finish_block<I, T>(c, top, block + t, t, transformed[t], scratch);
 }
 
 template <class I>

@@ -58,6 +58,24 @@ struct Avx2 {
     return _mm256_max_epu16(best, _mm256_and_si256(halves, _mm256_set1_epi16(0x7fff)));
   }
   static Int larger_magnitude(Int a, Int b) { return _mm256_max_epu16(a, b); }
+  static Int larger_integer(Int best, Int v) { return _mm256_max_epu16(best, _mm256_abs_epi16(v)); }
+
+  // For each lane: the factor of 1 at most that brings the larger of two int16 magnitudes down to `limit`, in
+  // 32768ths for `scaled`, twice; and as a float.
+  static Int shrink(Int magnitudes, float limit, Float& factor) {
+    const Int either = _mm256_and_si256(_mm256_max_epu16(magnitudes, _mm256_srli_epi32(magnitudes, 16)),
+                                        _mm256_set1_epi32(0xffff));
+    const Float most = _mm256_max_ps(_mm256_set1_ps(limit), _mm256_cvtepi32_ps(either));
+    const Int parts = _mm256_cvttps_epi32(_mm256_div_ps(_mm256_set1_ps(32767 * limit), most));
+    factor = _mm256_mul_ps(_mm256_cvtepi32_ps(parts), _mm256_set1_ps(0x1p-15f));
+    return _mm256_or_si256(parts, _mm256_slli_epi32(parts, 16));
+  }
+  static Int scaled(Int v, Int factor) { return _mm256_mulhrs_epi16(v, factor); }
+  // Whether one of the magnitudes, up to 32767, is larger.
+  static bool any_beyond(Int magnitudes, float limit) {
+    const Int beyond = _mm256_cmpgt_epi16(magnitudes, _mm256_set1_epi16(static_cast<short>(limit)));
+    return !_mm256_testz_si256(beyond, beyond);
+  }
 
   // For each tile: the factors that bring its largest magnitude (of both channels) to `limit`, and their inverse in
   // packed order. Infinite and NaN magnitudes give NaN.
@@ -160,6 +178,20 @@ struct Avx512Vnni {
     return _mm512_max_epu16(best, _mm512_and_si512(halves, _mm512_set1_epi16(0x7fff)));
   }
   static Int larger_magnitude(Int a, Int b) { return _mm512_max_epu16(a, b); }
+  static Int larger_integer(Int best, Int v) { return _mm512_max_epu16(best, _mm512_abs_epi16(v)); }
+
+  static Int shrink(Int magnitudes, float limit, Float& factor) {
+    const Int either = _mm512_and_si512(_mm512_max_epu16(magnitudes, _mm512_srli_epi32(magnitudes, 16)),
+                                        _mm512_set1_epi32(0xffff));
+    const Float most = _mm512_max_ps(_mm512_set1_ps(limit), _mm512_cvtepi32_ps(either));
+    const Int parts = _mm512_cvttps_epi32(_mm512_div_ps(_mm512_set1_ps(32767 * limit), most));
+    factor = _mm512_mul_ps(_mm512_cvtepi32_ps(parts), _mm512_set1_ps(0x1p-15f));
+    return _mm512_or_si512(parts, _mm512_slli_epi32(parts, 16));
+  }
+  static Int scaled(Int v, Int factor) { return _mm512_mulhrs_epi16(v, factor); }
+  static bool any_beyond(Int magnitudes, float limit) {
+    return _mm512_cmpgt_epu16_mask(magnitudes, _mm512_set1_epi16(static_cast<short>(limit)));
+  }
 
   static Float factors(Int magnitudes, float limit, Factors<Float>& factors) {
     const Int either = _mm512_and_si512(_mm512_max_epu16(magnitudes, _mm512_srli_epi32(magnitudes, 16)),

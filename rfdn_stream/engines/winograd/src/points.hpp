@@ -5,6 +5,11 @@ namespace rfdn {
 
 constexpr int kFrequencies = 36;
 
+// The largest integers that stand for pixels, in a 1x1 convolution and before a transform, and that come out of one.
+// Three times the first fits int16. The smaller the second, the finer may be the filters, whose products must fit
+// int32 when they are added; most tiles stay below it by themselves.
+constexpr float kInputLimit = 10900, kValueLimit = 16384;
+
 // The outputs' weights of the points 2, -2 and of infinity. They could stand in the filters instead; here they keep
 // the filters' transform even, so that fewer bits of int16 are lost.
 constexpr float kDoublePoint = 0.375f, kInfinity = 4;

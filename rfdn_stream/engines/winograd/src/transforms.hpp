@@ -3,8 +3,9 @@
 //     Y = A^T [ sum over inputs (G w G^T) * (B^T x B) ] A        x: 6x6 input pixels, Y: 4x4 outputs
 //
 // The points are 0, 1, -1, 2, -2 and infinity, with the rows of B^T divided by 4 (the first, second, third, sixth) or
-// by 2 with the filter's rows to match, so that B^T x stays small: each of its rows adds up to 3 or less in magnitude, so
-// the transform of a tile gains 9 at most. Inputs up to 3640 therefore never leave int16: 9 * 3640 < 32768.
+// by 2 with the filter's rows to match, so that B^T x stays small: each of its rows adds up to 3 or less in magnitude.
+// Values up to kInputLimit therefore never leave int16. They are scaled to that before the first half (B^T x), and where
+// it has made them larger, once more before the second.
 #pragma once
 
 #include "isa.hpp"
@@ -12,9 +13,6 @@
 
 namespace rfdn {
 namespace {
-
-constexpr float kTileLimit = 3640;    // what a 3x3 convolution's inputs are scaled to
-constexpr float kPixelLimit = 32700;  // what a 1x1 convolution's are
 
 // Six input values to six frequencies.
 template <class I>

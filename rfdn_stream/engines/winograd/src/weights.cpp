@@ -12,9 +12,8 @@ namespace {
 
 constexpr float kLargestHalf = 65504;  // what maps can hold
 
-// What integers of `largest` may add up to, in magnitude, for int32 to hold the sum of their products with inputs of
-// int16: 32767 * 65480 < 2^31.
-constexpr double kLargest = 32767, kLargestSum = 65480;
+constexpr double kLargestInteger = 32767;    // of int16
+constexpr double kLargestSum = 2147000000;  // of int32, less what rounding adds
 
 void check(const Filter& filter, int size) {
   const auto refuse = [&](const char* what) { throw std::invalid_argument("layer " + filter.name + ": " + what); };
@@ -32,10 +31,10 @@ int best_group(int outputs, const Kernels& kernels) {
                            [&](int a, int b) { return padded(a) < padded(b); });
 }
 
-// `values` [frequency][output][input] to int16, every output with the finest scale whose sums of products fit int32
-// at all frequencies.
+// `values` [frequency][output][input] to int16, every output with the finest scale whose sums of products with inputs
+// up to `limit` fit int32 at all frequencies.
 Packed pack(const Filter& filter, const std::vector<double>& values, int frequencies, int part,
-            const Kernels& kernels) {
+            double limit, const Kernels& kernels) {
   Packed packed;
   packed.pairs = filter.inputs / part * ((part + 1) / 2);
   packed.outputs = filter.outputs;
@@ -56,7 +55,7 @@ Packed pack(const Filter& filter, const std::vector<double>& values, int frequen
       }
       largest_sum = std::max(largest_sum, sum);
     }
-    const double scale = std::max(largest / kLargest, largest_sum / kLargestSum);
+    const double scale = std::max(largest / kLargestInteger, largest_sum / (kLargestSum / limit));
     if (scale > std::numeric_limits<float>::max())
       throw std::invalid_argument("layer " + filter.name + ": its weights are too large for float32 sums");
     packed.scale.push_back(static_cast<float>(scale));
@@ -82,13 +81,13 @@ Packed pack3x3(const Filter& filter, const Kernels& kernels) {
     transform_filter(filter.weight + 9 * at, transformed);
     for (int f = 0; f < kFrequencies; f++) values[f * plane + at] = transformed[f];
   }
-  return pack(filter, values, kFrequencies, filter.inputs, kernels);
+  return pack(filter, values, kFrequencies, filter.inputs, kValueLimit, kernels);
 }
 
 Packed pack1x1(const Filter& filter, const Kernels& kernels, int part) {
   check(filter, 1);
   const std::size_t count = static_cast<std::size_t>(filter.outputs) * filter.inputs;
-  return pack(filter, {filter.weight, filter.weight + count}, 1, part, kernels);
+  return pack(filter, {filter.weight, filter.weight + count}, 1, part, kInputLimit, kernels);
 }
 
 }  // namespace rfdn
