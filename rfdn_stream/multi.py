@@ -65,6 +65,9 @@ class MultiUpscaler(Upscaler):
             raise
         return cls(upscalers)
 
+    def size_of(self, width: int, height: int) -> tuple[int, int]:
+        return self.upscalers[0].size_of(width, height)
+
     @property
     def depth(self) -> int:
         """Slots in all rings together."""

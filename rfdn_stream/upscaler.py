@@ -20,6 +20,7 @@ import torch
 
 from rfdn_stream import registry
 from rfdn_stream.arrays import Array, array_of, frame_of
+from rfdn_stream.config import Size
 from rfdn_stream.devices.base import Device, NoDeviceError
 from rfdn_stream.devices.ring import Ring, Slot
 from rfdn_stream.engines.base import Engine, EngineUnavailableError
@@ -68,7 +69,8 @@ class Upscaler:
     """Enlarges frames with RFDN. Usable from several threads; up to `depth` frames are in flight.
 
     Args:
-        model: a name of the catalogue (`rfdn-stream models`) or a weights file; None = the default for video.
+        model: a name of the catalogue (`rfdn-stream models`), a weights file, or a description of one; None = the
+            default for video.
         scale: 2, 3 or 4; None = the model's own, or 2.
         device: ``cpu``, ``cuda:N``, or ``auto``: a card that works, else the CPU.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16``.
@@ -79,6 +81,7 @@ class Upscaler:
         purpose: which default model: ``video`` or ``image``.
         strength: how much of the network's result is taken, the rest being the source enlarged by Lanczos: 1 = all,
             0 = nothing, and the network does not run.
+        size: of the result, where it is not `scale` times the frame's: what the network gives is resampled (Lanczos).
         denoise: instead of a model: 0 = the model for images, 1 = the one for video, which removes what encoders
             leave; between, their weights mixed (`nets.blend`).
 
@@ -97,7 +100,7 @@ class Upscaler:
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: str | Path | ModelSpec | None = None,
         *,
         scale: int | None = None,
         device: str | Device = "auto",
@@ -109,6 +112,7 @@ class Upscaler:
         purpose: str = "video",
         strength: float = 1.0,
         denoise: float | None = None,
+        size: Size | None = None,
     ) -> None:
         if depth < 1:
             raise UsageError(f"depth {depth} is too small; a ring has at least one slot")
@@ -125,6 +129,7 @@ class Upscaler:
         self.work = Work()
         self._dither = dither
         self._strength = strength
+        self._size = size
         self._rgb: torch.Tensor | None = None  # the compute stream's own; the last frame's size
         self._ring = Ring(self.device, depth)
         self._tickets: dict[Slot, Ticket] = {}
@@ -135,6 +140,10 @@ class Upscaler:
     def scale(self) -> int:
         """Output pixels per input pixel, each way."""
         return self.engine.scale
+
+    def size_of(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the result for a frame of this size."""
+        return self._size.of(width, height) if self._size else (width * self.scale, height * self.scale)
 
     @property
     def depth(self) -> int:
@@ -167,7 +176,7 @@ class Upscaler:
         """
         format, color = output or (frame.format, frame.color)
         source = frame.layout
-        target = Layout(format, frame.width * self.scale, frame.height * self.scale)
+        target = Layout(format, *self.size_of(frame.width, frame.height))
         with self._turn:
             if self._closed:
                 raise RfdnError("this Upscaler is closed; make a new one")
@@ -207,7 +216,7 @@ class Upscaler:
             image: RGB [H, W, 3] or grey [H, W], uint8 or uint16 using the full range.
 
         Returns:
-            The same kind of array, `scale` times as large each way.
+            The same kind of array, `scale` times as large each way, or as `size` says.
         """
         return array_of(self.submit(frame_of(image)).result(), image)
 
@@ -247,7 +256,7 @@ class Upscaler:
                 self._rgb = torch.empty(size, device=dev_in.device)
             kernels.pre(_planes(dev_in, job.source), job.source.format, job.source_color, self._rgb)
             begun = mark()
-            result = self._enlarged(self._rgb)
+            result = self._enlarged(self._rgb, job.target.height, job.target.width)
             ended = mark()
             # Looked at when the frame is claimed (`check`): a look from here would wait for the card.
             torch.sum(result, dim=(0, 1, 2), dtype=torch.float32, out=dev_out[:4].view(torch.float32)[0])
@@ -261,14 +270,17 @@ class Upscaler:
         except Exception as failure:  # noqa: BLE001 - raised where the ticket is claimed
             job.ticket.fail(failure)
 
-    def _enlarged(self, rgb: torch.Tensor) -> torch.Tensor:
-        """RGB [3, H, W] at `scale` times its size: the network's result, blended with the plainly resampled source."""
-        if self._strength == 1:
-            return self.engine(rgb)
-        plain = resample(rgb, self.scale * rgb.shape[1], self.scale * rgb.shape[2])
+    def _enlarged(self, rgb: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """RGB [3, height, width] of [3, H, W]: the network's result, blended with the plainly resampled source."""
         if self._strength == 0:
-            return plain
-        return plain.lerp_(self.engine(rgb).to(plain.dtype), self._strength)
+            return resample(rgb, height, width)
+        result = self.engine(rgb)
+        if result.shape[1:] != (height, width):
+            result = resample(result.float(), height, width)
+        if self._strength == 1:
+            return result
+        plain = resample(rgb, height, width)
+        return plain.lerp_(result.to(plain.dtype), self._strength)
 
 
 def open_device(name: str) -> Device:

@@ -4,8 +4,11 @@ import importlib.util
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import av  # noqa: F401 - before any test imports OpenCV, whose X libraries PyAV's x11grab crashes with
 import pytest
 
 # As our programs do, before torch is imported: threads that spin make tests with two networks twenty times slower.
@@ -39,6 +42,20 @@ def _own_log():
 def tiny_model(tmp_path_factory):
     """A whole RFDN of 8 channels and 1 block, x2: fast, and as good as any for what is not about beauty."""
     return save_tiny(tmp_path_factory.mktemp("models") / "tiny-x2.safetensors")
+
+
+@pytest.fixture(scope="session")
+def vs_environment(tmp_path_factory):
+    """What vspipe needs: it works once `vapoursynth config` has run, which writes below XDG_CONFIG_HOME."""
+    root = Path(__file__).parents[1]
+    environment = {
+        **os.environ,
+        "XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("config")),
+        "PYTHONPATH": f"{root}{os.pathsep}{root / 'plugins' / 'vapoursynth'}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    subprocess.run([sys.executable, "-m", "vapoursynth", "config"], env=environment, check=True, capture_output=True)
+    return environment
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ timing.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
+from types import SimpleNamespace
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
@@ -42,6 +44,9 @@ class FakeEvent:
         agent = self.runtime.current if stream is None else stream.name
         self.clock = self.runtime.order.snapshot(agent)
 
+    def wait(self):
+        self.runtime.order.join(self.runtime.current, self.clock)
+
     def query(self):
         return True
 
@@ -63,11 +68,13 @@ class FakeCuda(TorchDispatchMode):
     Attributes:
         log: ("copy", stream, bytes, non_blocking), ("allocate", where, bytes), ("item",), synchronisations.
         failure: what events raise from now on.
+        fail_at: (name of an operation, n): the n-th one fails, and with it everything that is waited for afterwards.
     """
 
     def __init__(self, monkeypatch, cards=("Card A", "Card B")):
         super().__init__()
         self.order, self.log, self.failure = HappensBefore(), [], None
+        self.fail_at, self._counts = None, Counter()
         self.current, self.numbers = DEFAULT, iter(range(100))
         self.users = WeakKeyDictionary()  # card memory: the streams that record_stream was told of
         self.pinned = WeakSet()
@@ -78,6 +85,9 @@ class FakeCuda(TorchDispatchMode):
             "Stream": lambda device: FakeStream(self),
             "Event": lambda **options: FakeEvent(self, **options),
             "stream": self._stream,
+            "device": lambda device: contextlib.nullcontext(),
+            "default_stream": lambda device: SimpleNamespace(name=DEFAULT),
+            "synchronize": self._forbidden,
         }
         for name, fake in fakes.items():
             monkeypatch.setattr(torch.cuda, name, fake)
@@ -85,6 +95,15 @@ class FakeCuda(TorchDispatchMode):
             monkeypatch.setattr(torch, name, self._allocator(getattr(torch, name)))
         monkeypatch.setattr(torch.Tensor, "record_stream", lambda t, s: self.users[t.untyped_storage()].add(s.name))
         monkeypatch.setattr(cuda.cuda, "choose", lambda device: cpu)
+
+    def _forbidden(self, *device):
+        raise AssertionError("a wait for the whole card, which is an error while another thread records a graph")
+
+    def _fail_if_due(self, name):
+        self._counts[name] += 1
+        if self.fail_at == (name, self._counts[name]):
+            self.failure = torch.AcceleratorError(f"CUDA error: unspecified launch failure in {name}\nmore lines")
+            raise self.failure
 
     def host_joins(self, agent):
         self.order.join(HappensBefore.thread(), self.order.snapshot(agent))
@@ -113,12 +132,14 @@ class FakeCuda(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        result = function(*args, **kwargs)
         schema, name = function._schema, function._schema.name.removeprefix("aten::")
+        moves = name == "copy_" and any(t.untyped_storage() in self.pinned for t in args[:2])
+        self._fail_if_due("pinned copy" if moves else name)
+        result = function(*args, **kwargs)
         if name == "_local_scalar_dense":
             self.log.append(("item",))
             self.host_joins(self.current)
-        if name == "copy_" and any(t.untyped_storage() in self.pinned for t in args[:2]):
+        if moves:
             non_blocking = args[2] if len(args) > 2 else kwargs.get("non_blocking", False)
             self.log.append(("copy", self.current, args[0].nbytes, non_blocking))
         if "empty" in name or any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns):

@@ -31,8 +31,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def drawing():
-    """A picture with edges, text and slopes, [1, 3, 96, 128] in 0..1."""
-    image = np.linspace(40, 200, 128 * 96 * 3).reshape(96, 128, 3).astype(np.uint8)
+    """A picture with edges, text and slopes, [1, 3, 96, 144] in 0..1."""
+    image = np.linspace(40, 200, 144 * 96 * 3).reshape(96, 144, 3).astype(np.uint8)
     cv2.putText(image, "RFDN", (6, 50), cv2.FONT_HERSHEY_SIMPLEX, 1.4, (250, 240, 20), 3, cv2.LINE_AA)
     cv2.circle(image, (96, 70), 18, (10, 60, 200), -1, cv2.LINE_AA)
     return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
@@ -53,10 +53,12 @@ def test_bundled_models_are_what_the_catalogue_says(model):
 
 @pytest.mark.parametrize("model", BUNDLED, ids=lambda model: model.name)
 def test_bundled_models_beat_bicubic(model):
-    """On a picture halved as in training: a wrong value range, channel order or shift by a pixel would show."""
+    """On a picture made small as in training: a wrong value range, channel order or shift by a pixel would show."""
     sharp = drawing()
-    small = F.interpolate(sharp, scale_factor=0.5, mode="bicubic", antialias=True)
-    bicubic = F.interpolate(small, scale_factor=2, mode="bicubic")
+    rows, columns = sharp.shape[2:]
+    size = (rows // model.scale, columns // model.scale)
+    small = F.interpolate(sharp, size=size, mode="bicubic", antialias=True)
+    bicubic = F.interpolate(small, size=(rows, columns), mode="bicubic")
     net, _ = open_model(model.name)
 
     def error(picture):
@@ -86,8 +88,9 @@ def test_unknown_names_list_the_known():
 def test_defaults_by_scale_and_purpose(folder):
     assert default_model(2).name == "erfdn-x2-video"
     assert default_model(2, "image").name == "erfdn-x2-clean"
-    with pytest.raises(UsageError, match="no model for scale 3, only for 2 and 4; --model FILE takes your own"):
-        default_model(3)
+    assert default_model(3).name == default_model(3, "image").name == "erfdn-x3-clean"
+    with pytest.raises(UsageError, match="no model for scale 5, only for 2, 3 and 4; --model FILE takes your own"):
+        default_model(5)
     for purpose in ("video", "image"):
         with pytest.raises(UsageError, match="`rfdn-stream models fetch erfdn-x4-official` downloads them"):
             default_model(4, purpose)

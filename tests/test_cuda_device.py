@@ -4,11 +4,13 @@ That the calls have the effect that is expected of them here is shown on a card,
 """
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from conftest import pytest_runtest_setup
 from fake_cuda import FakeCuda, HostWatchedDevice
 from rfdn_stream import registry
 from rfdn_stream.devices import cuda
@@ -16,6 +18,8 @@ from rfdn_stream.devices.base import NoDeviceError
 from rfdn_stream.devices.cuda import CudaDevice, CudaStream
 from rfdn_stream.devices.happens_before import RaceError
 from rfdn_stream.errors import DeviceError, UsageError
+from rfdn_stream.frame import CardPlane
+from rfdn_stream.media.card import Card
 from rfdn_stream.ticket import HEAD
 from rfdn_stream.upscaler import Upscaler, open_device
 from support import assert_frames_equal, random_frame
@@ -117,6 +121,38 @@ def test_after_the_first_frames_nothing_is_allocated_and_the_host_waits_for_slot
     assert len({stream for _, stream, *_ in copies}) == 2  # one up, one down
 
 
+# Frames that lie on the card
+
+
+def decoded(seed):
+    """A frame as NVDEC leaves it: in memory that is not torch's, written on the default stream."""
+    frame = random_frame("nv12", seed=seed)
+    return frame, [torch.from_numpy(plane).clone() for plane in frame.planes]
+
+
+def on_the_card(frame, tensors, ready):
+    return replace(frame, planes=(), card=tuple(CardPlane(tensor, ready) for tensor in tensors))
+
+
+def test_a_decoded_frame_is_read_behind_its_decoder_and_nobody_waits(on_card, runtime, tiny_model):
+    card = Card(0)
+    with Upscaler(tiny_model, device="cpu") as on_cpu:
+        for seed in range(2 * on_card.depth):
+            frame, tensors = decoded(seed)
+            runtime.log.clear()
+            with card.current():
+                assert not runtime.log
+            got = on_card.submit(on_the_card(frame, tensors, card._mark())).result()
+            assert_frames_equal(got, on_cpu.submit(frame).result())
+            assert [entry[0] for entry in runtime.log if "synchronize" in entry[0]] == ["event synchronize"] * 2
+
+
+def test_a_decoded_frame_without_its_mark_is_found(on_card):
+    frame, tensors = decoded(0)
+    with pytest.raises(DeviceError, match="unordered after"):
+        on_card.submit(on_the_card(frame, tensors, None))
+
+
 # Failures
 
 
@@ -131,6 +167,24 @@ def test_an_error_of_the_card_is_told_once_and_stays(on_card, runtime):
         on_card.submit(random_frame())
     with pytest.raises(DeviceError, match="illegal memory access"):
         on_card.close()
+
+
+@pytest.mark.parametrize(
+    ("what", "count"), [("pinned copy", n) for n in range(1, 11)] + [("conv2d", n) for n in (1, 30, 60)]
+)
+def test_a_fault_of_the_card_anywhere_is_one_error(on_card, runtime, tiny_model, what, count):
+    """Sizes change midway; what came before the fault is right and in order, and nothing comes after it."""
+    frames, got = [random_frame(width=20 + 6 * (i % 3), height=18, seed=i, pts=i) for i in range(5)], []
+    runtime.fail_at = what, count
+    with pytest.raises(DeviceError, match=f"^cuda:0 failed: CUDA error: unspecified launch failure in {what};"):
+        got.extend(on_card.map(frames))
+    assert len(got) < len(frames)
+    for call in (lambda: on_card.submit(frames[0]), on_card.close):
+        with pytest.raises(DeviceError, match=f"launch failure in {what}"):
+            call()
+    with Upscaler(tiny_model, device="cpu") as on_cpu:
+        for a, b in zip(got, on_cpu.map(frames), strict=False):
+            assert_frames_equal(a, b)
 
 
 def test_no_memory_for_a_slot_is_that_frames_error(on_card, monkeypatch):
@@ -219,8 +273,30 @@ def test_this_machine_without_a_card(caplog):
     assert open_device("auto").name == "cpu"
 
 
+@pytest.mark.parametrize(
+    ("required", "outcome", "said"),
+    [
+        ("0", pytest.skip, "needs a CUDA device"),
+        ("1", pytest.fail, "RFDN_REQUIRE_GPU=1, but torch finds no CUDA device"),
+    ],
+)
+def test_tests_for_a_card_skip_without_one_unless_one_is_required(request, monkeypatch, required, outcome, said):
+    monkeypatch.setenv("RFDN_REQUIRE_GPU", required)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    pytest_runtest_setup(request.node)  # not marked: not concerned
+    request.node.add_marker("gpu")
+    with pytest.raises(outcome.Exception, match=said):
+        pytest_runtest_setup(request.node)
+
+
 def test_a_card_that_does_not_exist(runtime):
     with pytest.raises(UsageError, match=r"^there is no cuda:7; there is cuda:0 \(Card A\), cuda:1 \(Card B\)$"):
+        open_device("cuda:7")
+
+
+def test_a_card_that_does_not_exist_beside_one_that_does(monkeypatch):
+    FakeCuda(monkeypatch, cards=("RTX 4090",))
+    with pytest.raises(UsageError, match=r"^there is no cuda:7; there is cuda:0 \(RTX 4090\)$"):
         open_device("cuda:7")
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, get_args
@@ -34,9 +34,11 @@ SOURCE = cuda.SOURCE.read_text()
 # What the compilers say
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="cuda-bindings and NVRTC are among the dependencies on Linux alone")
 @pytest.mark.parametrize("architecture", [75, 80, 86, 89, 90, 100, 120])
 def test_nvrtc_builds_every_kernel_without_spills(architecture: int, capsys: pytest.CaptureFixture[str]) -> None:
-    nvrtc = pytest.importorskip("cuda_shim.nvrtc", reason="needs cuda-bindings, which torch brings along on Linux")
+    from cuda_shim import nvrtc
+
     usage = nvrtc.usage(architecture)
     assert len(usage) == 2 * 2 * len(FLOATS)
     assert all((use.stack, use.spill_stores, use.spill_loads) == (0, 0, 0) for use in usage.values())
@@ -63,7 +65,7 @@ def test_numpy_and_the_compiler_lay_out_the_structs_alike(shim_folder: Path) -> 
     assert cuda.PARAMS.itemsize <= 256
 
 
-# Every case, rounded as on a GPU
+# Every case: rounded as on a GPU, and with every access watched
 
 
 @pytest.fixture(scope="session")
@@ -80,12 +82,39 @@ def kernels(request: pytest.FixtureRequest) -> ColorKernels:
     return request.getfixturevalue(request.param)
 
 
+@pytest.fixture(scope="session", params=["asan+ubsan", "front", "back"])
+def watched(request: pytest.FixtureRequest, shim_folder: Path) -> Iterator[Shim]:
+    """The shim under sanitizers, or with a guard page before or behind each piece of memory."""
+    if request.param in SANITIZERS:
+        yield request.getfixturevalue("shim")
+        return
+    with Shim(build(shim_folder), memory=request.param) as shim:
+        yield shim
+
+
 @pytest.mark.parametrize("format", FORMATS.values(), ids=lambda f: f.name)
 def test_every_case_equals_the_reference(kernels: ColorKernels, format: PixelFormat) -> None:
-    """Every matrix, range and siting, odd sizes, every float type, planar and channels last."""
-    rng = np.random.default_rng(0)
+    """Every matrix, range and siting, odd sizes, every float type, planar and channels last; threads in any order."""
+    assert_every_case(kernels, format, product(cases(format), FLOATS))
+
+
+@pytest.mark.parametrize("format", FORMATS.values(), ids=lambda f: f.name)
+def test_every_case_stays_within_its_memory(watched: Shim, format: PixelFormat) -> None:
+    """The same, the float types taking turns."""
+    assert_every_case(watched, format, zip(cases(format), cycle(FLOATS)))
+
+
+Case = tuple[ColorSpec, tuple[int, int]]
+
+
+def cases(format: PixelFormat) -> Iterator[Case]:
     colors = [color for siting in get_args(Siting) for color in colors_of(format, siting=siting)]
-    for index, (color, (width, height), dtype) in enumerate(product(colors, SIZES, FLOATS)):
+    return product(colors, SIZES)
+
+
+def assert_every_case(kernels: ColorKernels, format: PixelFormat, cases: Iterable[tuple[Case, torch.dtype]]) -> None:
+    rng = np.random.default_rng(0)
+    for index, ((color, (width, height)), dtype) in enumerate(cases):
         channels_last, dither = index % 2 == 1, index % 5 == 4
         planes, _ = random_planes(format, width, height, rng, pitch=index % 4)
         tensors = [torch.from_numpy(p) for p in planes]

@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from pathlib import Path
 
 import av
 import pytest
@@ -83,3 +85,23 @@ def test_the_command(tmp_path, arguments):
         assert [f["part"] for f in json.loads(ran.stdout) if f["state"] == "broken"] == broken
     else:
         assert "encoders" in ran.stdout
+
+
+def test_vspipe_is_tried_with_the_filter(tmp_path, vs_environment, monkeypatch):
+    pytest.importorskip("vapoursynth")
+    for name in ("XDG_CONFIG_HOME", "PYTHONPATH"):
+        monkeypatch.setenv(name, vs_environment[name])
+    assert by_part(tmp_path)["vspipe"].detail.endswith("vspipe runs the filter")
+    broken = tmp_path / "broken" / "vsrfdn"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('half installed')")
+    with monkeypatch.context() as shadowed:
+        shadowed.setenv("PYTHONPATH", str(broken.parent))
+        vspipe = by_part(tmp_path)["vspipe"]
+    assert vspipe.state is State.BROKEN
+    assert "cannot use the filter: Python exception: half installed" in vspipe.detail
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    elsewhere = (f for f in os.environ["PATH"].split(os.pathsep) if Path(f) != Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", os.pathsep.join(elsewhere))  # on which vspipe would find this Python all the same
+    vspipe = by_part(tmp_path)["vspipe"]
+    assert (vspipe.state, vspipe.remedy) == (State.ABSENT, f"{sys.executable} -m vapoursynth config")

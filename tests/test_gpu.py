@@ -9,22 +9,26 @@ test_cuda_kernels.py and test_kernels.py, NVDEC and NVENC in test_hardware_codec
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from rfdn_stream.devices.cuda import CudaDevice
+from rfdn_stream.doctor.agreement import LEAST_PSNR, MOST_BETWEEN_ENGINES, check_kernels, smooth_picture
 from rfdn_stream.engines.compiled import CompiledEngine
 from rfdn_stream.engines.graph import KEPT, GraphEngine
 from rfdn_stream.engines.torch_engine import TorchEngine
 from rfdn_stream.errors import DeviceError, ModelError, UsageError
 from rfdn_stream.frame import FORMATS
-from rfdn_stream.kernels import cpu
+from rfdn_stream.kernels import cpu, cuda
 from rfdn_stream.multi import open_upscaler
 from rfdn_stream.nets.catalogue import open_model
 from rfdn_stream.upscaler import Upscaler, open_device
@@ -34,13 +38,6 @@ pytestmark = pytest.mark.gpu
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda", 0)
 MODEL = "erfdn-x2-video"
-
-
-def picture(height, width, seed=0):
-    """Smooth, as pictures are: noise at an eighth of the size, enlarged."""
-    generator = torch.Generator().manual_seed(seed)
-    small = torch.rand(1, 3, -(-height // 8), -(-width // 8), generator=generator)
-    return torch.nn.functional.interpolate(small, size=(height, width), mode="bilinear")[0]
 
 
 def engine(engine_class, precision="fp16", tile=0, device=CARD, **options):
@@ -77,21 +74,19 @@ def time_of(engine, rgb, runs=20):
 # The engines
 
 
-@pytest.mark.parametrize(
-    ("precision", "at_least"), [("fp32", 50.0), ("fp16", 50.0), ("bf16", 40.0)], ids=["fp32", "fp16", "bf16"]
-)
+@pytest.mark.parametrize("precision", LEAST_PSNR)
 @pytest.mark.parametrize("engine_class", [TorchEngine, GraphEngine])
-def test_the_engine_against_fp32_on_the_cpu(engine_class, precision, at_least):
+def test_the_engine_against_fp32_on_the_cpu(engine_class, precision):
     if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         pytest.skip("this card has no bf16")
     reference, tested = engine(TorchEngine, "fp32", device=CPU), engine(engine_class, precision)
     for size in ((180, 320), (181, 319), (9, 40), (1, 1)):
-        x = picture(*size)
+        x = smooth_picture(*size, seed=0)
         want = reference(x).clamp(0, 1)
         for _ in range(2):  # recorded, then replayed
             got = on_a_stream(lambda: tested(x.to(CARD)).cpu())  # noqa: B023
             found = psnr(got.float().clamp(0, 1), want)
-            assert found > at_least
+            assert found >= LEAST_PSNR[precision]
         print(f"\n{tested.description}, {size[1]}x{size[0]}: {found:.1f} dB", end="")
 
 
@@ -101,9 +96,9 @@ def test_a_graph_gives_what_plain_torch_does_whatever_came_before():
     def compare():
         for seed in range(3):
             for height in range(100, 100 + 8 * (KEPT + 2), 8):  # more sizes than are kept
-                x = picture(height, 160, seed).to(CARD)
+                x = smooth_picture(height, 160, seed).to(CARD)
                 difference = (recorded(x).float() - plain(x).float()).abs().max()
-                assert difference < 4 / 255  # cuDNN may choose other kernels
+                assert difference <= MOST_BETWEEN_ENGINES  # cuDNN may choose other kernels
         return list(recorded._shots.values())
 
     shots = on_a_stream(compare)
@@ -123,16 +118,16 @@ def test_padded_channels_and_graphs_by_the_cards_own_clock():
 
 def test_a_compiled_network(caplog):
     pytest.importorskip("triton", reason="torch.compile needs Triton on a card")
-    plain, tested, x = engine(TorchEngine), engine(CompiledEngine), picture(180, 320).to(CARD)
+    plain, tested, x = engine(TorchEngine), engine(CompiledEngine), smooth_picture(180, 320, 0).to(CARD)
     for _ in range(2):
-        assert on_a_stream(lambda: (tested(x).float() - plain(x).float()).abs().max().item()) < 4 / 255
+        assert on_a_stream(lambda: (tested(x).float() - plain(x).float()).abs().max().item()) <= MOST_BETWEEN_ENGINES
     assert not [record for record in caplog.records if record.name == "rfdn_stream"]  # no falling back
     x = torch.rand(3, 1080, 1920, device=CARD)
     print(f"\n{tested.how}: {time_of(tested, x):.2f} ms at 1080p")
 
 
 def test_two_graph_engines_record_and_replay_on_two_threads():
-    x = [picture(120, 200, seed).to(CARD) for seed in range(4)]
+    x = [smooth_picture(120, 200, seed).to(CARD) for seed in range(4)]
     plain = engine(TorchEngine)
     want = [on_a_stream(lambda: plain(p).float().cpu()) for p in x]  # noqa: B023
 
@@ -144,7 +139,7 @@ def test_two_graph_engines_record_and_replay_on_two_threads():
     with ThreadPoolExecutor(2) as pool:
         for results in pool.map(run, range(2)):
             for k, got in results:
-                assert (got - want[k]).abs().max() < 4 / 255
+                assert (got - want[k]).abs().max() <= MOST_BETWEEN_ENGINES
 
 
 # Memory
@@ -378,12 +373,46 @@ def test_a_broken_card_is_told_once_and_the_same_each_time():
     assert "assert" in result.stdout
 
 
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "rfdn_stream", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_doctor_finds_this_card_fine():
+    ran = command("doctor", "--gpu")
+    print(f"\n{ran.stdout}")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    verdicts = [line for line in ran.stdout.splitlines() if "this card is" in line]
+    assert verdicts == [f"cuda:{index}: this card is fine" for index in range(torch.cuda.device_count())]
+
+
+def test_bench_on_the_card():
+    ran = command("bench", "--device", "cuda", "--seconds", "1", "--json")
+    assert ran.returncode == 0, ran.stderr
+    measured = json.loads(ran.stdout)
+    assert min(measured["rates"].values()) > 0
+    for speed in measured["speeds"]:
+        assert 0 < speed["floor"]["blocks"] <= speed["floor"]["layers"] <= speed["floor"]["plain"]
+        # What is measured cannot be below what the card needs at best; a tenth is for its clock.
+        assert speed["network"] / speed["fps"] > 0.9 * speed["floor"]["blocks"]
+
+
+def test_the_doctor_finds_a_wrong_kernel_on_the_card(monkeypatch):
+    device = CudaDevice()
+    assert [finding.state for finding in check_kernels(device)] == ["ok"]
+
+    def wrong(planes, format, color, out):
+        cuda.pre(planes, format, replace(color, siting="topleft"), out)
+
+    monkeypatch.setattr(device, "kernels", SimpleNamespace(pre=wrong, post=cuda.post))
+    (finding,) = check_kernels(device)
+    assert "cases are wrong" in finding.detail
+
+
 def test_a_file_on_the_card(tmp_path):
     target = tmp_path / "big.mkv"
-    command = [sys.executable, "-m", "rfdn_stream", "upscale", str(EXAMPLES / "bunny.mp4"), str(target)]
-    result = subprocess.run(
-        [*command, "--device", "cuda", "--duration", "1"], capture_output=True, text=True, check=False
-    )
+    result = command("upscale", str(EXAMPLES / "bunny.mp4"), str(target), "--device", "cuda", "--duration", "1")
     assert result.returncode == 0, result.stderr
     assert "on cuda:0, CUDA graph fp16" in result.stderr
     assert target.stat().st_size > 10_000

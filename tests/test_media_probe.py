@@ -11,7 +11,7 @@ from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import FORMATS
 from rfdn_stream.media.probe import scaled_matrix
 from rfdn_stream.media.reader import open_source
-from rfdn_stream.media.tags import ColorTags, interpret
+from rfdn_stream.media.tags import ColorTags
 from rfdn_stream.media.timeline import Span
 
 
@@ -199,7 +199,7 @@ def test_matrices_without_a_kernel_are_refused(tmp_path, code, name):
 
 def test_guesses_by_codec():
     def meaning(format, codec, **tags):
-        return interpret(ColorTags(**tags), FORMATS[format], 64, 48, codec)
+        return ColorTags(**tags).interpret(FORMATS[format], 64, 48, codec)
 
     assert meaning("yuv420p", "mpeg1video").siting == "center"
     assert meaning("yuv420p", "vp9").siting == "left"

@@ -1,5 +1,6 @@
 """Frames come out as they are in the file: each one, its samples, and its exact time."""
 
+import os
 from fractions import Fraction
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import FORMATS, Frame
 from rfdn_stream.media.frames import carried, carrier, plane_views
 from rfdn_stream.media.reader import CopiedPacket, open_source
+from support import assert_frames_equal
 
 VFR = [0, 7, 8, 30, 31, 33, 90, 91, 140]
 
@@ -379,6 +381,35 @@ def test_leaving_midway_closes_the_file(tmp_path):
         items.close()
     with pytest.raises(AssertionError, match="not open"):
         source.container.chapters()
+
+
+def from_standard_input(data, *span):
+    saved, (out, into) = os.dup(0), os.pipe()
+    try:
+        os.dup2(out, 0)
+        os.write(into, data)
+        os.close(into)
+        return items_of("-", *span)
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+        os.close(out)
+
+
+@pytest.mark.parametrize("span", [(None, None), (0.1, None), (0.1, 0.12)])
+def test_standard_input_is_read_like_a_file(tmp_path, span):
+    path = make_clip(tmp_path / "clip.mkv", codec="ffv1", frames=8)
+    assert path.stat().st_size < 65536  # what a pipe holds, so that nobody has to write meanwhile
+    (got, _), (want, _) = from_standard_input(path.read_bytes(), *span), items_of(path, *span)
+    assert len(got) == len(want) > 0
+    for a, b in zip(got, want):
+        assert_frames_equal(a, b)
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense" * 99])
+def test_what_is_no_video_on_standard_input_is_said(data):
+    with pytest.raises(MediaError, match="standard input is not a video file that FFmpeg can read"):
+        from_standard_input(data)
 
 
 def test_a_span_behind_the_end(tmp_path):

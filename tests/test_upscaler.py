@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import rfdn_stream
 from rfdn_stream.devices.cpu import CpuDevice
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import FORMATS, ColorSpec
@@ -206,3 +207,11 @@ def test_abandoning_does_not_wait(tiny_model):
     gate.set()
     with pytest.raises(DeviceError, match="closed before its work was done"):
         ticket.result()
+
+
+def test_every_public_name_is_there():
+    assert set(rfdn_stream.__all__) == {*rfdn_stream._WHERE, "__version__"}
+    for name in rfdn_stream.__all__:
+        assert getattr(rfdn_stream, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'upscaled'"):
+        _ = rfdn_stream.upscaled

@@ -206,6 +206,34 @@ def test_conversion_is_zimgs_within_a_code_in_the_interior(rfdn, mild_model, for
         assert np.ptp(a) > 3 * scale
 
 
+@pytest.mark.parametrize("format", [vs.YUV444PS, vs.YUV422PH, vs.GRAYS, vs.YUV410PS], ids=lambda f: f.name)
+def test_floating_point_is_zimgs_in_the_interior(rfdn, mild_model, format):
+    """As above, from wave to wave; bicubic where this filter uses it itself."""
+    like = blank(format, 64, 48, 1)
+    gray, rare = like.format.color_family == vs.GRAY, format == vs.YUV410PS
+    rows, columns = np.mgrid[0:48, 0:64]
+    wave = np.sin(rows / 2) + np.cos(columns / 2.3)
+
+    def fill(n, f):
+        made = f.copy()
+        for k in range(f.format.num_planes):
+            plane = np.asarray(made[k])
+            sy, sx = 48 // plane.shape[0], 64 // plane.shape[1]
+            plane[...] = (((0.5, 0, 0)[k]) + (0.06, 0.05, -0.05)[k] * wave)[::sy, ::sx]
+        return made
+
+    clip = like.std.ModifyFrame(clips=[like], selector=fill)
+    zimg = "Bicubic" if rare else "Bilinear"
+    small = getattr(clip.resize, zimg)(format=vs.RGBS, **({"matrix_in": 6} if gray else {}))
+    large = rfdn(small, model_path=mild_model)
+    back = getattr(large.resize, zimg)(format=format, matrix=6 if gray else 1, chromaloc=0)
+    got, want = rfdn(clip, model_path=mild_model).get_frame(0), back.get_frame(0)
+    for k in range(like.format.num_planes):
+        a, b = (np.asarray(frame[k])[8:-8, 8:-8].astype(np.float32) for frame in (got, want))
+        assert np.abs(a - b).max() < 2e-3
+        assert np.ptp(a) > 0.01
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 5)])
 def test_clips_below_the_networks_minimum_are_taken(rfdn, size):
     frame = rfdn(blank(vs.YUV444P8, *size)).get_frame(0)
@@ -255,6 +283,10 @@ def test_any_target_size(rfdn, asked, size):
         ({"strength": 0.3}, {"strength": 0.3}),
         ({"tile": (64, 64)}, {"tile": 64}),
         ({"tile": 64, "device": "cpu", "precision": "fp32", "engine": "torch"}, {"tile": 64, "engine": "torch"}),
+        (
+            {"tile": np.int64(64), "num_streams": np.int32(2), "strength": np.float32(0.5)},
+            {"tile": 64, "strength": 0.5},
+        ),
     ],
 )
 def test_options_are_the_upscalers(rfdn, tiny_model, asked, given):
@@ -327,7 +359,7 @@ def test_guesses_are_said_once(rfdn, logged):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"scale": 3, "model_path": None}, "there is no model for scale 3, only for 2 and 4; model=FILE takes your"),
+        ({"scale": 5, "model_path": None}, "there is no model for scale 5, only for 2, 3 and 4; model=FILE takes your"),
         ({"scale": 4}, "model tiny-x2 enlarges by 2, not by 4; write scale=2, or take another model"),
         ({"scale": 0, "model_path": None}, "scale 0 is not allowed; give a whole number from 1 on"),
         ({"model": "nix", "model_path": None}, "there is no model 'nix'; available: erfdn-x2-video"),
@@ -338,7 +370,10 @@ def test_guesses_are_said_once(rfdn, logged):
         ({"device_index": 99}, "."),  # no such card, or no card at all
         ({"device_index": -1}, "device_index -1 is not allowed; give a whole number from 0 on"),
         ({"device": "cpu", "device_index": 0}, "got both device 'cpu' and device_index 0; give one of them"),
-        ({"num_streams": 0}, "num_streams 0 is not allowed; give a whole number from 1 on"),
+        ({"device": 5}, "device 5 is not a name; give 'auto', 'cpu', 'cuda' or 'cuda:N'"),
+        ({"model_path": ""}, "model '' is neither a model's name nor the path of a weights file"),
+        ({"num_streams": 0}, "num_streams 0 is not allowed; give a whole number from 1 to 256"),
+        ({"num_streams": 257}, "num_streams 257 is not allowed"),
         ({"num_streams": True}, "num_streams True is not allowed"),
         ({"precision": "int8"}, "unknown precision 'int8'; choose auto, fp32, bf16, fp16"),
         ({"precision": "fp16", "device": "cpu"}, "precision fp16 is for GPUs; on a CPU choose fp32, bf16 or auto"),
@@ -346,11 +381,15 @@ def test_guesses_are_said_once(rfdn, logged):
         ({"tile": 8}, "tile 8 is too small"),
         ({"tile": (128, 64)}, "tile .128, 64. is not square"),
         ({"tile": "large"}, "tile 'large' is not square"),
+        ({"tile": None}, "tile None is not allowed; give a whole number from 0 on"),
+        ({"tile": 64.0}, "tile 64.0 is not allowed"),
         ({"tile_pad": 8}, "tile_pad 8 is not supported; tiles are seen with 16 pixels around them"),
         ({"engine": "trt"}, "unknown engine 'trt'; available: winograd, torch, graph, compile"),
         ({"strength": "much"}, "strength 'much' is not a number; give one from 0 to 1"),
         ({"strength": 1.5}, "strength 1.5 is outside its range; choose 0"),
-        ({"height": 0}, "height 0 is not allowed; give a whole number from 1 on"),
+        ({"height": 0}, "height 0 is not allowed; give a whole number from 1 to 65536"),
+        ({"height": 1080.0}, "height 1080.0 is not allowed"),
+        ({"width": 65538}, "width 65538 is not allowed"),
         ({"width": 41}, "width 41 does not fit YUV420P8; it must be a multiple of 2"),
     ],
 )

@@ -445,22 +445,53 @@ def test_without_a_compiler_the_build_says_so(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def compiled(folder, sources, flags_of):
+    """The objects of sources, each with its flags."""
+
+    def compile_one(source):
+        made = folder / f"{source.stem}.o"
+        flags = ["-std=c++17", "-O1", "-pthread", *build.WARNINGS, *flags_of(source.stem), "-I", build.SOURCES]
+        subprocess.run(["g++", *flags, "-c", source, "-o", made], check=True)
+        return made
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(compile_one, sources))
+
+
 @needs_library
 @needs_compiler
 @pytest.mark.parametrize("sanitizer", FUZZED)
 def test_sanitizers_find_nothing(tmp_path, sanitizer):
     """Random networks and pictures on several threads; maps have forbidden bytes between them."""
-    flags = ["-std=c++17", "-O1", "-pthread", *build.WARNINGS, *FUZZED[sanitizer], *build.ISAS["avx2"]]
-
-    def compiled(source):
-        made = tmp_path / f"{source.stem}.o"
-        subprocess.run(["g++", *flags, "-I", build.SOURCES, "-c", source, "-o", made], check=True)
-        return made
-
-    with ThreadPoolExecutor() as pool:
-        objects = list(pool.map(compiled, [FUZZ, *build.SOURCES.glob("*.cpp")]))
+    sources = [FUZZ, *build.SOURCES.glob("*.cpp")]
+    objects = compiled(tmp_path, sources, lambda _: (*FUZZED[sanitizer], *build.ISAS["avx2"]))
     program = tmp_path / "fuzz"
     subprocess.run(["g++", "-pthread", *FUZZED[sanitizer], *objects, "-o", program], check=True)
     count = "60" if sanitizer != "tsan" else "15"
     ran = subprocess.run([program, "1", count], env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
+
+
+@needs_library
+@needs_compiler
+def test_the_kernels_of_avx512_lane_by_lane(tmp_path):
+    """Their instructions emulated, for processors that lack them: vectors of 16, their order of lanes, their edges."""
+    emulated = ("-include", Path(__file__).with_name("avx512_emulated.hpp"), "-Wno-unused-parameter")
+    special = {"kernels_avx512_vnni": (*emulated, *build.ISAS["avx2"]), "kernels_avx2": build.ISAS["avx2"]}
+    objects = compiled(tmp_path, build.SOURCES.glob("*.cpp"), lambda stem: ("-fPIC", *special.get(stem, ())))
+    file = tmp_path / "librfdn.so"
+    subprocess.run(["g++", "-shared", "-pthread", *objects, "-o", file], check=True)
+    plain, wide = Library(file, 0), Library(file, 0)
+    wide.isa = ISAS - 1  # which Library would refuse here
+    random = np.random.default_rng(1)
+    for size in (3, 1):
+        for outputs, inputs in ((50, 50), (7, 3)):
+            layer = convolution(outputs, inputs, size)
+            for height, width in SIZES:
+                source = random.normal(0, 1, (inputs, height, width)).astype(np.float32)
+                assert snr(wide.layer(layer, 0.05, source), exact(layer, 0.05, source)) > 50
+    for options in FAMILY.values():
+        network, known = tiny(**options)
+        got, want = (WinogradEngine(network, known, CPU, tile=0, code=code) for code in (wide, plain))
+        for rgb in (picture(16, 15), picture(33, 150)):
+            assert snr(got(rgb), want(rgb)) > 55

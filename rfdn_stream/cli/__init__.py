@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 from types import FrameType
 from typing import NoReturn
@@ -43,8 +44,8 @@ def main() -> NoReturn:
             traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
-    if code:
-        # A network may still be computing on its thread; waiting for it would take seconds.
+    if code or any(thread.daemon for thread in threading.enumerate()):
+        # A network may still be computing on its thread, or a driver waiting; waiting for them would take seconds.
         os._exit(code)
     sys.exit(0)
 

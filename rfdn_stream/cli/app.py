@@ -12,6 +12,7 @@ from rfdn_stream.cli.bench import bench_command
 from rfdn_stream.cli.doctor import doctor_command
 from rfdn_stream.cli.evaluate import evaluate_command
 from rfdn_stream.cli.export import export_command
+from rfdn_stream.cli.live import live_command
 from rfdn_stream.cli.models import models_app
 from rfdn_stream.cli.train import train_command
 from rfdn_stream.cli.upscale import upscale_command
@@ -26,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("upscale")(upscale_command)
+app.command("live")(live_command)
 app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("bench")(bench_command)
@@ -53,7 +55,7 @@ def _options(
 
 def run(arguments: list[str]) -> int:
     """Runs a command line; returns the exit code. Errors of the program itself are left to the caller."""
-    if not arguments or arguments == ["upscale"]:
+    if not arguments or arguments in (["upscale"], ["live"]):
         arguments = [*arguments, "--help"]
     try:
         result = app(arguments, standalone_mode=False, prog_name="rfdn-stream")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ENGINE_COLUMNS = ("engine", "s/frame", "least", "CPU s/frame", "GFLOP/s", "of torch fp32", "PSNR")
 COLUMNS = ("in", "out", "frames", "fps", "s/frame", "network", "colour", "idle")
+CARD_COLUMNS = ("in", "fps", "up", "colour", "network", "down", "idle", "plain", "layers", "blocks", "sums")
 
 
 def frame_size(text: str) -> tuple[int, int]:
@@ -45,12 +46,17 @@ def bench_command(
     """Measure how many frames a second this machine enlarges, without decoding and encoding.
 
     Shares are of the time that frames took; idle is when the network had nothing to do.
+
+    On a card: milliseconds a frame, and the least that the network can take there.
+    Plain is each operation by itself, layers and blocks are one kernel for each, sums is arithmetic alone.
     """
     sizes = [frame_size(text) for text in size or []]
     if engines:
         _compare_engines(sizes, model, scale, seconds, json)
         return
     from rfdn_stream.doctor.bench import CPU_SIZES, GPU_SIZES, measure
+    from rfdn_stream.doctor.rates import measure_rates
+    from rfdn_stream.engines.torch_engine import DTYPES
     from rfdn_stream.upscaler import Upscaler
 
     with Upscaler(model, scale=scale, device=device, precision=precision, tile=tile) as upscaler:
@@ -58,14 +64,23 @@ def bench_command(
         if not json:
             typer.echo(what)
         on_cpu = upscaler.device.torch_device.type == "cpu"
-        speeds = [measure(upscaler, *each, seconds) for each in sizes or (CPU_SIZES if on_cpu else GPU_SIZES)]
+        rates = None if on_cpu else measure_rates(upscaler.device, DTYPES[upscaler.engine.precision])
+        speeds = [measure(upscaler, *each, seconds, rates) for each in sizes or (CPU_SIZES if on_cpu else GPU_SIZES)]
         if json:
             from dataclasses import asdict
             from json import dumps
 
-            typer.echo(dumps({"what": what, "speeds": [asdict(speed) for speed in speeds]}, indent=2))
+            measured = {"what": what, "speeds": [asdict(speed) for speed in speeds]}
+            typer.echo(dumps(measured if rates is None else measured | {"rates": asdict(rates)}, indent=2))
+            return
+        if rates is None:
+            _print(COLUMNS, [_row(speed, upscaler.scale) for speed in speeds])
         else:
-            _print(speeds, upscaler.scale)
+            _print(CARD_COLUMNS, [_card_row(speed) for speed in speeds])
+            typer.echo(
+                f"up {rates.up / 1e9:.3g} GB/s, down {rates.down / 1e9:.3g} GB/s, the card's own memory "
+                f"{rates.memory / 1e9:.3g} GB/s, {rates.arithmetic / 1e12:.3g} Tflop/s"
+            )
 
 
 def _compare_engines(
@@ -113,22 +128,35 @@ def _print_engines(found: Comparison) -> None:
         console.print(f"{timing.engine}: {timing.description}")
 
 
-def _print(speeds: list[Speed], scale: int) -> None:
+def _row(speed: Speed, scale: int) -> list[str]:
+    return [
+        f"{speed.width}x{speed.height}",
+        f"{speed.width * scale}x{speed.height * scale}",
+        str(speed.frames),
+        f"{speed.fps:.3g}",
+        f"{1 / speed.fps:.3g}",
+        *(f"{share:.1%}" for share in (speed.network, speed.colour, speed.idle)),
+    ]
+
+
+def _card_row(speed: Speed) -> list[str]:
+    """In milliseconds a frame."""
+    assert speed.floor is not None
+    frame, floor = 1 / speed.fps, speed.floor
+    stages = (speed.up, speed.colour * frame, speed.network * frame, speed.down)
+    times = [f"{1e3 * (seconds or 0.0):.3g}" for seconds in stages]
+    best = (f"{1e3 * seconds:.3g}" for seconds in (floor.plain, floor.layers, floor.blocks, floor.arithmetic))
+    return [f"{speed.width}x{speed.height}", f"{speed.fps:.3g}", *times, f"{speed.idle:.1%}", *best]
+
+
+def _print(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*COLUMNS, box=box.SIMPLE_HEAD)
+    table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for column in table.columns:
         column.justify = "right"
-    for speed in speeds:
-        shares = (f"{share:.1%}" for share in (speed.network, speed.colour, speed.idle))
-        table.add_row(
-            f"{speed.width}x{speed.height}",
-            f"{speed.width * scale}x{speed.height * scale}",
-            str(speed.frames),
-            f"{speed.fps:.3g}",
-            f"{1 / speed.fps:.3g}",
-            *shares,
-        )
+    for row in rows:
+        table.add_row(*row)
     Console(highlight=False).print(table)

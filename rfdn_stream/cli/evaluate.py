@@ -216,8 +216,8 @@ def _evaluate_dataset(
 
 def _keep(path: Path, picture: Frame) -> None:
     from rfdn_stream.errors import UsageError
-    from rfdn_stream.jobs.target import whole_or_nothing
     from rfdn_stream.media.image import write_image
+    from rfdn_stream.media.target import whole_or_nothing
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

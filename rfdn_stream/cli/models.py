@@ -165,7 +165,7 @@ def _draw(path: Path) -> None:
     """Draws the trade-off, whole or not at all."""
     from rfdn_stream.evaluation.published import PUBLISHED
     from rfdn_stream.evaluation.tradeoff import FORMATS, draw, measured
-    from rfdn_stream.jobs.target import whole_or_nothing
+    from rfdn_stream.media.target import whole_or_nothing
 
     if path.suffix.lower() not in FORMATS or path.is_dir():
         raise UsageError(f"a chart is a file {', '.join(f'*{ending}' for ending in FORMATS)}, got {path}")

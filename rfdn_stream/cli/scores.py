@@ -20,7 +20,7 @@ from rfdn_stream.errors import UsageError
 from rfdn_stream.evaluation.benchmark import BenchmarkScore
 from rfdn_stream.evaluation.enlargers import Enlarger
 from rfdn_stream.evaluation.video import Enlarged, VideoScore
-from rfdn_stream.jobs.target import whole_or_nothing
+from rfdn_stream.media.target import whole_or_nothing
 
 PIPE_WIDTH = 160  # columns where stdout is no terminal
 

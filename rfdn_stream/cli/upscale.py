@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-WHAT, HOW, ENCODER = "What", "How", "Encoder"
+from rfdn_stream.cli.bench import frame_size
+
+WHAT, SIZE, HOW, ENCODER = "What", "Size", "How", "Encoder"
 
 
 def seconds(text: str) -> float:
@@ -25,12 +27,39 @@ def seconds(text: str) -> float:
 
 
 def upscale_command(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A video, or an image (PNG, JPEG, WebP, TIFF).")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN", help="A video, or an image (PNG, JPEG, WebP, TIFF); - = a video from standard input."
+        ),
+    ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The result; its extension chooses the container.")],
     scale: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help="Times as large each way: 2, 3, 4, or any number such as 1.5. [dim]Default: 2, or the model's.[/]",
+            rich_help_panel=SIZE,
+        ),
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(metavar="PX", help="Width of the result, instead of a scale.", rich_help_panel=SIZE)
+    ] = None,
+    height: Annotated[
         int | None,
         typer.Option(
-            help="Times as large each way: 2, 3 or 4. [dim]Default: 2, or the model's.[/]", rich_help_panel=WHAT
+            metavar="PX",
+            help="Height of the result. With one of the two, the other follows; with both, the picture is stretched.",
+            rich_help_panel=SIZE,
+        ),
+    ] = None,
+    fit: Annotated[
+        Any,
+        typer.Option(
+            metavar="WxH",
+            parser=frame_size,
+            help="As large as it can be within this, such as 1920x1080.",
+            rich_help_panel=SIZE,
         ),
     ] = None,
     model: Annotated[
@@ -138,6 +167,8 @@ def upscale_command(
 
       rfdn-stream upscale film.mkv part.mkv --start 1:30 --duration 10 --crf 14
 
+      rfdn-stream upscale dvd.mkv dvd-1080p.mkv --height 1080
+
       rfdn-stream upscale photo.jpg photo-2x.png
     """
     from rfdn_stream.cli.progress import ConsoleReporter
@@ -148,6 +179,9 @@ def upscale_command(
         source,
         target,
         scale=scale,
+        width=width,
+        height=height,
+        fit=fit,
         model=model,
         device=device,
         engine=engine,

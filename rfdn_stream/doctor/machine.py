@@ -6,7 +6,9 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -85,6 +87,7 @@ def _gpu() -> Iterator[Finding]:
         yield ok(
             f"GPU cuda:{index}", f"{card.name}, {memory}, compute {card.major}.{card.minor}, CUDA {torch.version.cuda}"
         )
+    yield ok("GPU checks", "`rfdn-stream doctor --gpu` checks and measures each card")
     major = torch.version.cuda.partition(".")[0]
     yield _library("cupy", f"cupy-cuda{major}x", f"cuda{major}", "slower colour conversion on the card")
 
@@ -137,10 +140,32 @@ def _vapoursynth() -> Iterator[Finding]:
         yield broken("vsrfdn", "not importable", "no filter for VapourSynth", "install rfdn-stream anew")
         return
     yield ok("vsrfdn", "import vsrfdn; vsrfdn.rfdn(clip)")
-    if shutil.which("vspipe", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}") is None:
-        yield absent(
-            "vspipe", "not on the PATH", "no scripts from the command line", "pip install 'rfdn-stream[vapoursynth]'"
+    yield _vspipe()
+
+
+def _vspipe() -> Finding:
+    """Has vspipe import the filter: it runs the Python that `vapoursynth config` has noted down, if it has run."""
+    cost = "no scripts from the command line"
+    vspipe = shutil.which("vspipe", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if vspipe is None:
+        return absent("vspipe", "not on the PATH", cost, "pip install 'rfdn-stream[vapoursynth]'")
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "doctor.vpy"
+        script.write_text("import vapoursynth, vsrfdn\nvapoursynth.core.std.BlankClip().set_output()\n")
+        try:
+            done = subprocess.run(
+                [vspipe, "--info", script], capture_output=True, text=True, timeout=60, check=False, cwd=folder
+            )
+        except (OSError, subprocess.TimeoutExpired) as failure:
+            return broken("vspipe", f"{vspipe}: {failure}", cost, "pip install --force-reinstall vapoursynth")
+    if "Failed to initialize VSScript" in done.stderr:
+        return absent(
+            "vspipe", f"{vspipe} does not know its Python yet", cost, f"{sys.executable} -m vapoursynth config"
         )
+    if done.returncode:
+        why = next((line for line in done.stderr.splitlines() if line.startswith("Python exception")), done.stderr)
+        return broken("vspipe", f"{vspipe} cannot use the filter: {why.strip()}", cost, "install rfdn-stream anew")
+    return ok("vspipe", f"{vspipe} runs the filter")
 
 
 def _optional() -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from rfdn_stream.errors import ModelError, RfdnError, UsageError
-from rfdn_stream.jobs.target import settle_target, whole_or_nothing
+from rfdn_stream.media.target import settle_target, whole_or_nothing
 from rfdn_stream.nets.base import Network
 from rfdn_stream.nets.catalogue import ModelSpec, open_model
 

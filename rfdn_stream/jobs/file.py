@@ -10,10 +10,11 @@ from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.image import upscale_image
 from rfdn_stream.jobs.report import LogReporter, Reporter
-from rfdn_stream.jobs.target import settle_target, whole_or_nothing
+from rfdn_stream.jobs.size import network_scale, wanted_size
 from rfdn_stream.jobs.video import upscale_video
 from rfdn_stream.media.card import Card
 from rfdn_stream.media.image import EXTENSIONS
+from rfdn_stream.media.target import settle_target, whole_or_nothing
 from rfdn_stream.multi import open_upscaler
 from rfdn_stream.upscaler import Upscaler, open_device
 
@@ -38,7 +39,10 @@ def upscale(
     source: str | Path,
     target: str | Path,
     *,
-    scale: int | None = None,
+    scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    fit: tuple[int, int] | None = None,
     model: str | Path | None = None,
     device: str = "auto",
     engine: str = "auto",
@@ -63,7 +67,10 @@ def upscale(
 
     Args:
         source, target: paths; the target's extension chooses the container or image format.
-        scale, model, device, engine, precision, tile, dither, strength, denoise: as for `Upscaler`, and several devices
+        scale: times as large each way, such as 2 or 1.5; None = 2, or the model's.
+        width, height, fit: instead of a scale, as for `Size`, of the picture as players turn it. The network enlarges
+            at least as much, if there is one that does, and what it gives is resampled.
+        model, device, engine, precision, tile, dither, strength, denoise: as for `Upscaler`, and several devices
             as for `open_upscaler`. The default model for images is another than for videos.
         decode: where the video is decoded: ``cpu``, ``cuda`` (by NVDEC), or ``auto``: where the network runs, if it can
             be. Frames that NVDEC decodes, that the network enlarges and that an NVENC codec encodes on one card stay
@@ -86,12 +93,15 @@ def upscale(
         raise UsageError(
             "--decode, --codec, --crf, --preset, --pix-fmt, --start and --duration are for videos, not images"
         )
+    wanted = wanted_size(scale, width, height, fit)
     device, card = _settled(device)
 
-    def make_upscaler() -> Upscaler:
+    def make_upscaler(columns: int, rows: int, lying: bool = False) -> Upscaler:
+        size = wanted.turned() if wanted and lying else wanted
         return open_upscaler(
             model,
-            scale=scale,
+            scale=network_scale(size, columns, rows, model, denoise),
+            size=size,
             device=device,
             engine=engine,
             precision=precision,
@@ -105,12 +115,12 @@ def upscale(
     begun = time.perf_counter()
     with whole_or_nothing(target) as partial:
         if is_image:
-            frames, (width, height) = 1, upscale_image(source, partial, target, make_upscaler, reporter)
+            frames, (columns, rows) = 1, upscale_image(source, partial, target, make_upscaler, reporter)
         else:
-            frames, (width, height) = upscale_video(
+            frames, (columns, rows) = upscale_video(
                 source, partial, target, make_upscaler, encode, (start, duration), reporter, decode=decode, card=card
             )
-    return Result(target, frames, width, height, time.perf_counter() - begun)
+    return Result(target, frames, columns, rows, time.perf_counter() - begun)
 
 
 def _settled(device: str) -> tuple[str, Card | None]:

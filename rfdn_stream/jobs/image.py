@@ -13,7 +13,7 @@ from rfdn_stream.upscaler import Upscaler
 
 
 def upscale_image(
-    path: Path, partial: Path, target: Path, make_upscaler: Callable[[], Upscaler], reporter: Reporter
+    path: Path, partial: Path, target: Path, make_upscaler: Callable[[int, int], Upscaler], reporter: Reporter
 ) -> tuple[int, int]:
     """Writes the enlarged image `path` to `partial`, in the format of `target`'s name, and reads it back.
 
@@ -23,11 +23,9 @@ def upscale_image(
         (width, height) of the result.
     """
     frame, alpha, metadata = read_image(path)
-    with make_upscaler() as upscaler:
-        reporter.note(
-            f"{frame.width}x{frame.height} to {frame.width * upscaler.scale}x{frame.height * upscaler.scale}: "
-            f"{upscaler.description}"
-        )
+    with make_upscaler(frame.width, frame.height) as upscaler:
+        width, height = upscaler.size_of(frame.width, frame.height)
+        reporter.note(f"{frame.width}x{frame.height} to {width}x{height}: {upscaler.description}")
         big = upscaler.submit(frame).result()
     if alpha is not None:
         alpha = cv2.resize(alpha, (big.width, big.height), interpolation=cv2.INTER_CUBIC)

@@ -26,7 +26,7 @@ def upscale_video(
     path: Path,
     partial: Path,
     target: Path,
-    make_upscaler: Callable[[], Upscaler],
+    make_upscaler: Callable[[int, int, bool], Upscaler],
     encode: EncodeOptions,
     span: tuple[float | None, float | None],
     reporter: Reporter,
@@ -45,8 +45,9 @@ def upscale_video(
     with open_source(path, *span, decode=decode, card=card) as source:
         plan = plan_output(source, target, encode, card)
         _tell_plan(source, plan, reporter)
-        with make_upscaler() as upscaler:
-            size = source.info.width * upscaler.scale, source.info.height * upscaler.scale
+        info = source.info
+        with make_upscaler(info.width, info.height, info.rotation in (90, 270)) as upscaler:
+            size = upscaler.size_of(info.width, info.height)
             if size[0] * size[1] > LARGE_PICTURE:
                 return_large_blocks()
             with VideoFileSink(partial, source, plan, size) as sink:

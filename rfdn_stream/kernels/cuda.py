@@ -120,12 +120,19 @@ def post(
 
 def choose(device: torch.device) -> ColorKernels:
     """These kernels, if they can be built for the device; else torch's own, with a warning that says why."""
+    if missing := what_is_missing(device):
+        log.warning("colour runs on plain torch, which is slower: %s", missing)
+        return cpu
+    return cast(ColorKernels, sys.modules[__name__])
+
+
+def what_is_missing(device: torch.device) -> str:
+    """Why these kernels cannot be built for the device, and what to do; empty where they can."""
     try:
         _on_cupy(device).kernel("pre_u8_f32")
     except (UsageError, DeviceError) as failure:
-        log.warning("colour runs on plain torch, which is slower: %s", str(failure))
-        return cpu
-    return cast(ColorKernels, sys.modules[__name__])
+        return str(failure)
+    return ""
 
 
 def _run(

@@ -89,6 +89,26 @@ def quantise(planes: Sequence[Array], format: PixelFormat) -> tuple[Plane, ...]:
     return tuple((np.floor(p).astype(np.int64) << format.shift).astype(format.dtype) for p in planes)
 
 
+def disagreements(got: Sequence[Plane], exact: Sequence[Array], format: PixelFormat) -> tuple[int, int]:
+    """How many codes are not the reference's: (those that float32 may get so, those that are wrong).
+
+    It may where the exact value is so near a rounding edge that float32 can fall on either side: within 1e-4 of a
+    code, or four float32 steps at the largest code where they are coarser (10 bits and more).
+
+    Args:
+        got: planes of codes.
+        exact: of `from_rgb`.
+    """
+    slack = max(1e-4, 4 * float(np.spacing(np.float32(format.code_max))))
+    near = wrong = 0
+    for plane, value, want in zip(got, exact, quantise(exact, format), strict=True):
+        distance = np.abs(plane.astype(np.int64) - want)
+        excused = (distance == 1 << format.shift) & (np.abs(value - np.round(value)) <= slack)
+        near += int(excused.sum())
+        wrong += int(((distance > 0) & ~excused).sum())
+    return near, wrong
+
+
 def up_matrix(length: int, factor: int, co_sited: bool) -> Array:
     """[length, chroma length]: each luma sample as a weighted sum of chroma samples, linear between neighbours."""
     chroma = -(-length // factor)

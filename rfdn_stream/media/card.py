@@ -45,7 +45,9 @@ class Card:
         import torch
 
         with torch.cuda.device(self.index):
-            torch.cuda.synchronize()  # a context comes into being with the first work
+            # A context comes into being with the first work. To wait for the card instead would hold up its streams,
+            # and is an error while another thread records a graph.
+            self._mark()
             yield
 
     def planes(self, picture: VideoFrame) -> tuple[CardPlane, ...]:

@@ -17,7 +17,7 @@ from rfdn_stream.frame import ColorSpec, Frame, PixelFormat
 from rfdn_stream.media.frames import carried, carrier, fraction, is_full_range, plane_views
 from rfdn_stream.media.hardware import Nvdec
 from rfdn_stream.media.probe import guess_rate
-from rfdn_stream.media.tags import ColorTags, interpret, siting_note
+from rfdn_stream.media.tags import ColorTags
 
 # Codecs in which every packet holds one shown picture, so that a packet without a picture is a loss.
 _ONE_PICTURE_A_PACKET = frozenset(
@@ -194,14 +194,13 @@ class Decoder:
         tags = ColorTags.of_frame(picture).or_else(self.header_tags)
         key = (tags, picture.format.name)
         if key not in self._colors:
-            self._colors[key] = interpret(
-                tags,
+            self._colors[key] = tags.interpret(
                 format,
                 picture.width,
                 picture.height,
                 self._codec,
                 full_range_format=is_full_range(picture.format.name),
             )
-            if (note := siting_note(tags)) is not None:
+            if (note := tags.siting_note()) is not None:
                 self.notes.append(note)
         return self._colors[key]

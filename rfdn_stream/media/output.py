@@ -75,7 +75,7 @@ def plan_output(
         UsageError: the extension or an option does not fit.
     """
     muxer = muxer_of(path)
-    encoding = choose_encoding(source.info.format, source.info.color, lambda codec: _holds(muxer, codec), options)
+    encoding = choose_encoding(source.info.format, source.info.color, lambda codec: holds(muxer, codec), options)
     if encoding.on_card is None:
         card = None
     elif card is not None:
@@ -100,7 +100,8 @@ def is_constant_rate(muxer: str, encoding: Encoding) -> bool:
     return encoding.constant_rate or muxer == "avi"
 
 
-def _holds(muxer: str, codec: str) -> bool:
+def holds(muxer: str, codec: str) -> bool:
+    """Whether a container can hold what an encoder makes."""
     try:
         with av.open(io.BytesIO(), "w", format=muxer) as output:
             made = output.add_stream(codec).codec_context.codec.canonical_name

@@ -19,6 +19,8 @@ from rfdn_stream.frame import Frame, VideoInfo
 from rfdn_stream.media.frames import carrier, fraction
 
 MAX_SIDE = 16384
+STDIN = "-"
+"""The path that means standard input."""
 _DEFAULT_RATE = Fraction(25)
 _INTERLACED_FIELD_ORDERS = frozenset({2, 3, 4, 5})
 
@@ -33,29 +35,35 @@ def media_errors(doing: str) -> Iterator[None]:
 
 
 def open_input(path: str | Path, accelerator: HWAccel | None = None) -> InputContainer:
-    """Opens a media file, its video to be decoded by `accelerator`, if any.
+    """Opens a media file, or standard input as ``-``, its video to be decoded by `accelerator`, if any.
 
     Raises:
         MediaError: it is missing, a folder, empty, cut off, or no media file.
     """
-    local = Path(path)
-    if "://" not in str(path):
+    local, from_pipe = Path(path), str(path) == STDIN
+    if not from_pipe and "://" not in str(path):
         if not local.exists():
             raise MediaError(f"{path} does not exist")
         if local.is_dir():
             raise MediaError(f"{path} is a folder; name a video file in it")
         if local.is_file() and local.stat().st_size == 0:
             raise MediaError(f"{path} is empty")
+    name = "standard input" if from_pipe else path
     try:
-        container = av.open(str(path), hwaccel=accelerator)
+        container = av.open("pipe:" if from_pipe else str(path), hwaccel=accelerator)
     except (av.InvalidDataError, av.EOFError):
-        raise MediaError(f"{path} {_why_unreadable(local)}") from None
+        raise MediaError(f"{name} {_why_unreadable(local)}") from None
     except (av.FFmpegError, UnicodeDecodeError) as error:
-        raise MediaError(f"cannot open {path}: {getattr(error, 'strerror', error)}") from error
+        raise MediaError(f"cannot open {name}: {getattr(error, 'strerror', error)}") from error
     if container.format.name == "tty":  # FFmpeg plays any text as ANSI art
         container.close()
-        raise MediaError(f"{path} is a text file")
+        raise MediaError(f"{name} is a text file")
     return container
+
+
+def is_pipe(path: str | Path) -> bool:
+    """Whether the source can be read only once, from its beginning."""
+    return str(path) == STDIN or Path(path).is_fifo()
 
 
 def _why_unreadable(path: Path) -> str:
@@ -71,8 +79,11 @@ def is_attached_picture(stream: Stream) -> bool:
     return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
 
 
-def choose_video(container: InputContainer, path: str | Path) -> VideoStream:
+def choose_video(container: InputContainer, path: str | Path, *, any_format: bool = False) -> VideoStream:
     """The first video stream that is not cover art, its size checked before anything is decoded.
+
+    Args:
+        any_format: also one whose pixel format the engine does not carry.
 
     Raises:
         MediaError: there is none, nothing decodes it, or its size is absurd.
@@ -89,7 +100,7 @@ def choose_video(container: InputContainer, path: str | Path) -> VideoStream:
             f"{path}: the video is {context.width}x{context.height}; "
             f"each side must be 1 to {MAX_SIDE} pixels (a damaged header?)"
         )
-    if context.pix_fmt is not None and not context.is_hwaccel:
+    if context.pix_fmt is not None and not context.is_hwaccel and not any_format:
         with _named(path):
             carrier(context.pix_fmt)
     return video

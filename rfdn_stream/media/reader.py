@@ -23,7 +23,15 @@ from rfdn_stream.media.card import Card
 from rfdn_stream.media.decoder import Damage, Decoder
 from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.hardware import DECODERS, NotKeptError, Nvdec, RefusedError, check_fitness
-from rfdn_stream.media.probe import choose_video, describe, display_matrix, is_attached_picture, open_input, origin
+from rfdn_stream.media.probe import (
+    choose_video,
+    describe,
+    display_matrix,
+    is_attached_picture,
+    is_pipe,
+    open_input,
+    origin,
+)
 from rfdn_stream.media.tags import ColorTags
 from rfdn_stream.media.timeline import Span
 
@@ -96,7 +104,7 @@ class Source:
     def _open(self, start: float | None, duration: float | None) -> None:
         self.video: VideoStream = choose_video(self.container, self.path)
         self.span = Span.of(start, duration, origin(self.container))
-        demuxed = self.container.demux() if self.span.begin is None else self._seek(self.span.begin)
+        demuxed = self._packets_from(self.span.begin)
         self._demuxed: Iterator[Packet[Stream]] = demuxed
         self.matrix = display_matrix(self.video)
         self.chapters: list[Chapter] = self.span.chapters(self.container.chapters())
@@ -226,6 +234,10 @@ class Source:
             if packet.size:  # AVI has empty packets for frames to be repeated; a decoder takes one for the end
                 self._latest = max(self._latest, self._seconds(packet) + self._duration(packet))
                 yield packet
+
+    def _packets_from(self, begin: Fraction | None) -> Iterator[Packet[Stream]]:
+        """Packets that suffice for what is shown from `begin` on; of a pipe, which goes one way only, all."""
+        return self.container.demux() if begin is None or is_pipe(self.path) else self._seek(begin)
 
     def _seek(self, begin: Fraction) -> Iterator[Packet[Stream]]:
         """Packets from a keyframe that is shown at `begin` or earlier.

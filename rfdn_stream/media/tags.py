@@ -78,6 +78,18 @@ class ColorTags:
             context.color_trc,
         )
 
+    @classmethod
+    def of_color(cls, color: ColorSpec, format: PixelFormat, source: ColorTags) -> ColorTags:
+        """The codes that say `color`; of the two codes of BT.601 the source's own is kept."""
+        if color.matrix == "rgb":
+            matrix = 0
+        elif _MATRICES.get(source.matrix) == color.matrix:
+            matrix = source.matrix
+        else:
+            matrix = {"bt601": 6, "bt709": 1, "bt2020": 9}[color.matrix]
+        siting = {"left": 1, "center": 2, "topleft": 3}[color.siting] if format.subsampling != (0, 0) else 0
+        return cls(matrix, 2 if color.range == "full" else 1, siting, color.primaries, color.transfer)
+
     def or_else(self, other: ColorTags) -> ColorTags:
         """These tags, with those of `other` where nothing is specified (0 and 3 are reserved codes)."""
         return ColorTags(
@@ -96,67 +108,53 @@ class ColorTags:
         context.color_primaries = self.primaries
         context.color_trc = self.transfer
 
+    def interpret(
+        self, format: PixelFormat, width: int, height: int, codec: str, *, full_range_format: bool = False
+    ) -> ColorSpec:
+        """What the codes mean; what is untagged is guessed as players guess it, and named in `guessed`.
 
-def interpret(
-    tags: ColorTags, format: PixelFormat, width: int, height: int, codec: str, *, full_range_format: bool = False
-) -> ColorSpec:
-    """What tagged codes mean; what is untagged is guessed as players guess it, and named in `guessed`.
+        Untagged matrix: BT.2020 where the primaries are BT.2020, else BT.709 from 1280 columns or 720 rows on,
+        else BT.601. Untagged range: limited for YUV. Untagged siting: left (MPEG-2, H.264), centre for JPEG and
+        MPEG-1. `full_range_format` says that the pixel format itself was full-range (yuvj420p).
 
-    Untagged matrix: BT.2020 where the primaries are BT.2020, else BT.709 from 1280 columns or 720 rows on,
-    else BT.601. Untagged range: limited for YUV. Untagged siting: left (MPEG-2, H.264), centre for JPEG and
-    MPEG-1. `full_range_format` says that the pixel format itself was full-range (yuvj420p).
+        Raises:
+            MediaError: a matrix that the engine cannot convert, or limited-range RGB.
+        """
+        if format.family == "rgb":
+            if self.range == 1:
+                raise MediaError("limited-range RGB video is not supported; convert it to YUV first")
+            return ColorSpec("rgb", "full", "center", self.primaries, self.transfer)
+        guessed = []
+        matrix = _MATRICES.get(self.matrix)
+        if matrix is None:
+            if self.matrix in _REFUSED_MATRICES:
+                raise MediaError(
+                    f"colour matrix {_REFUSED_MATRICES[self.matrix]} is not supported; "
+                    "supported: BT.601, BT.709, BT.2020 non-constant luminance, RGB"
+                )
+            guessed.append("matrix")
+            matrix = _guess_matrix(self.primaries, width, height)
+        range_: Range = "full" if self.range == 2 or full_range_format else "limited"
+        if self.range == 0 and not full_range_format:
+            guessed.append("range")
+            if format.family == "gray" and codec not in _LIMITED_GRAY_CODECS:
+                range_ = "full"
+        siting = _SITINGS.get(self.siting) or _NEAREST_SITINGS.get(self.siting, ("", None))[1]
+        if siting is None:
+            siting = "center" if codec in _CENTERED_CODECS else "left"
+            if format.subsampling != (0, 0):
+                guessed.append("siting")
+        return ColorSpec(matrix, range_, siting, self.primaries, self.transfer, tuple(guessed))
 
-    Raises:
-        MediaError: a matrix that the engine cannot convert, or limited-range RGB.
-    """
-    if format.family == "rgb":
-        if tags.range == 1:
-            raise MediaError("limited-range RGB video is not supported; convert it to YUV first")
-        return ColorSpec("rgb", "full", "center", tags.primaries, tags.transfer)
-    guessed = []
-    matrix = _MATRICES.get(tags.matrix)
-    if matrix is None:
-        if tags.matrix in _REFUSED_MATRICES:
-            raise MediaError(
-                f"colour matrix {_REFUSED_MATRICES[tags.matrix]} is not supported; "
-                "supported: BT.601, BT.709, BT.2020 non-constant luminance, RGB"
-            )
-        guessed.append("matrix")
-        matrix = _guess_matrix(tags.primaries, width, height)
-    range_: Range = "full" if tags.range == 2 or full_range_format else "limited"
-    if tags.range == 0 and not full_range_format:
-        guessed.append("range")
-        if format.family == "gray" and codec not in _LIMITED_GRAY_CODECS:
-            range_ = "full"
-    siting = _SITINGS.get(tags.siting) or _NEAREST_SITINGS.get(tags.siting, ("", None))[1]
-    if siting is None:
-        siting = "center" if codec in _CENTERED_CODECS else "left"
-        if format.subsampling != (0, 0):
-            guessed.append("siting")
-    return ColorSpec(matrix, range_, siting, tags.primaries, tags.transfer, tuple(guessed))
-
-
-def siting_note(tags: ColorTags) -> str | None:
-    """What to tell the user where the chroma siting is approximated."""
-    if tags.siting not in _NEAREST_SITINGS:
-        return None
-    name, nearest = _NEAREST_SITINGS[tags.siting]
-    return f"chroma siting {name!r} is treated as {nearest!r}"
+    def siting_note(self) -> str | None:
+        """What to tell the user where the chroma siting is approximated."""
+        if self.siting not in _NEAREST_SITINGS:
+            return None
+        name, nearest = _NEAREST_SITINGS[self.siting]
+        return f"chroma siting {name!r} is treated as {nearest!r}"
 
 
 def _guess_matrix(primaries: int, width: int, height: int) -> Matrix:
     if primaries == _BT2020_PRIMARIES:
         return "bt2020"
     return "bt709" if width >= 1280 or height >= 720 else "bt601"
-
-
-def codes(color: ColorSpec, format: PixelFormat, source: ColorTags) -> ColorTags:
-    """The codes that say `color`; of the two codes of BT.601 the source's own is kept."""
-    if color.matrix == "rgb":
-        matrix = 0
-    elif _MATRICES.get(source.matrix) == color.matrix:
-        matrix = source.matrix
-    else:
-        matrix = {"bt601": 6, "bt709": 1, "bt2020": 9}[color.matrix]
-    siting = {"left": 1, "center": 2, "topleft": 3}[color.siting] if format.subsampling != (0, 0) else 0
-    return ColorTags(matrix, 2 if color.range == "full" else 1, siting, color.primaries, color.transfer)

@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError, UsageError
-from rfdn_stream.frame import CardPlane, Frame, PixelFormat
+from rfdn_stream.frame import CardPlane, Frame, PixelFormat, VideoInfo
 from rfdn_stream.media.feed import CardFeed, HostFeed
 from rfdn_stream.media.hardware import nvenc_refusal
 from rfdn_stream.media.hdr import StaticHdr
@@ -40,7 +40,7 @@ from rfdn_stream.media.passthrough import (
 )
 from rfdn_stream.media.probe import is_attached_picture, scaled_matrix
 from rfdn_stream.media.reader import CopiedPacket, Source
-from rfdn_stream.media.tags import codes
+from rfdn_stream.media.tags import ColorTags
 from rfdn_stream.media.verify import SinkReport
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class VideoFileSink:
     def __init__(self, path: str | Path, source: Source, plan: OutputPlan, size: tuple[int, int]) -> None:
         self.path = Path(path)
         self._source, self._plan, self._size = source, plan, size
+        self._aspect_ratio = pixel_aspect_ratio(source.info, size)
         format, color = plan.encoding.format, plan.encoding.color
         coded = even_size(size, format)
         self.notes: list[str] = []
@@ -77,7 +78,7 @@ class VideoFileSink:
             )
         constant = is_constant_rate(plan.muxer, plan.encoding)
         time_base = 1 / source.info.rate if constant else source.info.time_base
-        tags = codes(color, format, source.tags)
+        tags = ColorTags.of_color(color, format, source.tags)
         self.report = SinkReport(plan.muxer, plan.encoding.codec, coded, tags, time_base)
         # Cropping means copying, which is done on the host.
         card = plan.card if coded == size else None
@@ -214,7 +215,7 @@ class VideoFileSink:
         context.time_base = video.time_base = report.time_base
         # PyAV's default, slices, makes x264 cut every picture in slices.
         context.thread_type = "AUTO"
-        context.sample_aspect_ratio = source.info.sample_aspect_ratio
+        context.sample_aspect_ratio = self._aspect_ratio
         report.tags.write_to(context)
         if encoding.qscale is not None:
             context.qscale, context.global_quality = True, encoding.qscale
@@ -257,7 +258,7 @@ class VideoFileSink:
 
     def _set_aspect_ratio(self) -> None:
         """Other codecs say it in their bitstream, exactly; here it is rounded to whole pixels of display size."""
-        ratio = self._source.info.sample_aspect_ratio
+        ratio = self._aspect_ratio
         says_it = self._video_codec in ("h264", "hevc", "mpeg4", "mpeg2video")
         if ratio != 1 and not says_it and self._plan.muxer in ("matroska", "webm"):
             width, height = self.report.size
@@ -334,6 +335,15 @@ class VideoFileSink:
                 self._output.close()
         if self._started and self.path.is_file():
             self.path.unlink()
+
+
+def pixel_aspect_ratio(info: VideoInfo, size: tuple[int, int]) -> Fraction:
+    """Of the result: the source's, unless the picture is stretched to another shape; it is shown in its old one."""
+    width, height = size
+    if abs(width * info.height - height * info.width) < 2 * info.height:  # less than two columns: rounding
+        return info.sample_aspect_ratio
+    stretched = info.sample_aspect_ratio * Fraction(info.width * height, info.height * width)
+    return stretched.limit_denominator(10_000)
 
 
 def even_size(size: tuple[int, int], format: PixelFormat) -> tuple[int, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from numbers import Integral, Real
 from os import PathLike, fspath
 from typing import Any
 
 import vapoursynth as vs
 
-from rfdn_stream.errors import UsageError
+from rfdn_stream import UsageError
 from vsrfdn.pool import Options
 
 OLDEST = 74
@@ -15,6 +17,9 @@ OLDEST = 74
 STREAMS = 3
 TILE_PAD = 16
 """What the engine sees around a tile, in pixels."""
+LONGEST_SIDE = 65536
+"""The largest height or width: VapourSynth ends the process where memory for a frame cannot be had."""
+MOST_STREAMS = 256
 
 
 def check_host(clip: object) -> None:
@@ -45,12 +50,12 @@ def options(
         raise UsageError(f"got both model {model!r} and model_path {str(model_path)!r}; give one of them")
     _whole("scale", scale, 1)
     chosen = model if model_path is None else model_path
-    if not isinstance(chosen, str | PathLike | None):
+    if not isinstance(chosen, str | PathLike | None) or chosen == "":
         raise UsageError(f"model {chosen!r} is neither a model's name nor the path of a weights file")
-    if not isinstance(strength, int | float):
+    if not isinstance(strength, Real):
         raise UsageError(f"strength {strength!r} is not a number; give one from 0 to 1")
     if num_streams is not None:
-        _whole("num_streams", num_streams, 1)
+        _whole("num_streams", num_streams, 1, MOST_STREAMS)
     return Options(
         model=None if chosen is None else fspath(chosen),
         scale=scale if chosen is None else None,  # that of a model is told by the model
@@ -68,9 +73,9 @@ def target_size(clip: vs.VideoNode, scale: int, height: int | None, width: int |
     if height is None and width is None:
         return None
     if height is not None:
-        _whole("height", height, 1)
+        _whole("height", height, 1, LONGEST_SIDE)
     if width is not None:
-        _whole("width", width, 1)
+        _whole("width", width, 1, LONGEST_SIDE)
     known = clip.format.color_family != vs.UNDEFINED
     steps = (1 << clip.format.subsampling_w, 1 << clip.format.subsampling_h) if known else (1, 1)
     if not (clip.width or (width and height)):
@@ -91,13 +96,17 @@ def _follow(length: float, step: int) -> int:
     return max(1, round(length / step)) * step
 
 
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UsageError(f"{name} {value!r} is not allowed; give a whole number from {least} on")
-    return value
+def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        allowed = f"from {least} on" if most is None else f"from {least} to {most}"
+        raise UsageError(f"{name} {value!r} is not allowed; give a whole number {allowed}")
+    return int(value)
 
 
 def _device(device: str | None, index: int | None) -> str:
+    if not isinstance(device, str | None):
+        raise UsageError(f"device {device!r} is not a name; give 'auto', 'cpu', 'cuda' or 'cuda:N'")
     if index is None:
         return device or "auto"
     _whole("device_index", index, 0)
@@ -108,7 +117,7 @@ def _device(device: str | None, index: int | None) -> str:
 
 def _tile(tile: int | tuple[int, int], pad: int) -> int | None:
     """The side of square tiles, None = whole frames while they fit."""
-    sides = (tile, tile) if isinstance(tile, int) else tuple(tile)
+    sides = tuple(tile) if isinstance(tile, Sequence) else (tile, tile)
     if len(sides) != 2 or sides[0] != sides[1]:
         raise UsageError(f"tile {tile!r} is not square; give one number of pixels, or a pair of the same, 0 for none")
     side = _whole("tile", sides[0], 0)

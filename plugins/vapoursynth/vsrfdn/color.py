@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from rfdn_stream.frame import ColorSpec, PixelFormat
-from rfdn_stream.media.tags import ColorTags, codes, interpret, siting_note
+from rfdn_stream import ColorSpec, ColorTags, PixelFormat
 
 _UNSPECIFIED = 2
 
@@ -32,7 +31,7 @@ def meaning(props: Mapping[str, Any], format: PixelFormat, width: int, height: i
     """Reads `_Matrix`, `_Range`, `_ChromaLocation`, `_Primaries` and `_Transfer`.
 
     Raises:
-        MediaError: a matrix that the engine cannot convert.
+        RfdnError: a matrix that the engine cannot convert.
     """
     location = props.get("_ChromaLocation")
     range_ = props.get("_Range")
@@ -53,8 +52,8 @@ def _meaning(tags: ColorTags, format: PixelFormat, width: int, height: int) -> M
     if format.family == "gray":
         tags = replace(tags, matrix=_UNSPECIFIED)  # that of the picture whose plane this may be; here it means nothing
     # Grey is limited unless it says otherwise, as in VapourSynth's own resizers; so it is in H.264.
-    color = interpret(tags, format, width, height, codec="h264")
-    said = codes(color, format, tags)
+    color = tags.interpret(format, width, height, codec="h264")
+    said = ColorTags.of_color(color, format, tags)
     props = {} if format.floating else {"_Range": said.range - 1}
     if format.family == "yuv":
         props["_Matrix"] = said.matrix
@@ -75,5 +74,5 @@ def _notes(color: ColorSpec, tags: ColorTags, format: PixelFormat, width: int, h
         notes.append(
             f"{width}x{height} {format.name} does not say how its colour is meant; taken as players take it: {guesses}"
         )
-    note = siting_note(tags)
+    note = tags.siting_note()
     return notes if note is None else [*notes, note]

@@ -11,8 +11,7 @@ from traceback import format_exc
 import numpy as np
 import vapoursynth as vs
 
-from rfdn_stream.errors import DeviceError, RfdnError, UsageError
-from rfdn_stream.frame import Frame
+from rfdn_stream import DeviceError, Frame, RfdnError, UsageError
 from vsrfdn.arguments import TILE_PAD, check_host, options, target_size
 from vsrfdn.color import meaning
 from vsrfdn.formats import converted, pixel_format, planes_of
@@ -20,7 +19,8 @@ from vsrfdn.pool import POOL, Lease
 
 log = logging.getLogger("rfdn_stream")
 
-# An alias of _Range up to R77, of the opposite sense: copied with the others, it would turn the range over.
+# An alias of _Range up to R77, of the opposite sense: copied with the others, it would turn the range over, and
+# reading it warns.
 _ALIAS = "_ColorRange"
 
 
@@ -57,7 +57,7 @@ def rfdn(
         model: a name that ``rfdn-stream models`` lists, or a weights file; None = the default for video.
         device: "auto", "cpu", "cuda" or "cuda:N"; None = "auto".
         device_index: number of a CUDA device, instead of `device`.
-        num_streams: frames in flight, 1 or more; None = 3. Several overlap copies and conversion with the network,
+        num_streams: frames in flight, 1 to 256; None = 3. Several overlap copies and conversion with the network,
             and each takes the memory of a frame; `core.num_threads` bounds it, too.
         precision: "auto", "fp32", "bf16" or "fp16".
         tile: side of square tiles in pixels of the clip, 64 or more, as a number or a pair; 0 = whole frames for as
@@ -65,8 +65,8 @@ def rfdn(
         tile_pad: what a tile sees of its surroundings, in pixels; 16.
         strength: how much of the network's sharpening is taken, 0 to 1.
         engine: "auto", "winograd" (CPU), "torch", or on a card "graph" or "compile".
-        height, width: size of the result, resampled (Lanczos) from what the network gives; where only one is given,
-            the other keeps the picture's shape.
+        height, width: size of the result, up to 65536, resampled (Lanczos) from what the network gives; where only one
+            is given, the other keeps the picture's shape.
         model_path: a weights file, instead of `model`.
 
     Returns:
@@ -163,7 +163,7 @@ class _Enlarger:
         # Made while the network computes.
         size = source.width * upscaler.scale, source.height * upscaler.scale
         target = vs.core.create_video_frame(source.format, *size)
-        target.props.update({key: value for key, value in source.props.items() if key != _ALIAS})
+        target.props.update({key: source.props[key] for key in source.props if key != _ALIAS})
         target.props.update(means.props)
         with ticket as result:
             for plane, values in zip(planes_of(target, format), result.planes, strict=True):

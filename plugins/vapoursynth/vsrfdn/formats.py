@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
+import numpy.typing as npt
 import vapoursynth as vs
 
-from rfdn_stream.errors import UsageError
-from rfdn_stream.frame import Family, PixelFormat, Plane
+from rfdn_stream import PixelFormat, UsageError
 
-FAMILIES: dict[vs.ColorFamily, Family] = {vs.YUV: "yuv", vs.GRAY: "gray", vs.RGB: "rgb"}
+FAMILIES: dict[vs.ColorFamily, Literal["yuv", "gray", "rgb"]] = {vs.YUV: "yuv", vs.GRAY: "gray", vs.RGB: "rgb"}
 SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440"}
 """What the engine's kernels resample themselves."""
 
@@ -47,7 +49,7 @@ def converted(format: vs.VideoFormat) -> vs.VideoFormat:
     return format.replace(subsampling_w=0, subsampling_h=0)
 
 
-def planes_of(frame: vs.VideoFrame, format: PixelFormat) -> tuple[Plane, ...]:
+def planes_of(frame: vs.VideoFrame, format: PixelFormat) -> tuple[npt.NDArray[Any], ...]:
     """Views of a frame's planes, in the engine's order; writable where the frame is."""
     return tuple(np.asarray(frame[k]) for k in _ORDER[format.family])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rfdn_stream.process import settle_environment
+from rfdn_stream import settle_environment
 
 if TYPE_CHECKING:
     from rfdn_stream import Upscaler

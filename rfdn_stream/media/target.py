@@ -11,15 +11,16 @@ from pathlib import Path
 from rfdn_stream.errors import UsageError
 
 
-def settle_target(source: Path, target: Path, *, overwrite: bool) -> None:
-    """UsageError if `target` cannot or must not be written."""
+def settle_target(source: Path | None, target: Path, *, overwrite: bool) -> None:
+    """UsageError if `target` cannot or must not be written; `source` = the file that it must not be, if it is one."""
     if target.is_dir():
-        raise UsageError(f"the output {target} is a folder; name a file in it, such as {target / source.name}")
+        name = "video.mkv" if source is None else source.name
+        raise UsageError(f"the output {target} is a folder; name a file in it, such as {target / name}")
     if not target.parent.is_dir():
         raise UsageError(f"the output's folder {target.parent} does not exist; create it first")
     if not target.exists():
         return
-    if source.exists() and target.samefile(source):
+    if source is not None and source.exists() and target.samefile(source):
         raise UsageError(f"the output {target} is the input itself; choose another name")
     if not overwrite:
         raise UsageError(f"the output {target} exists; pass --overwrite to replace it, or choose another name")

@@ -1,0 +1,1 @@
+"""Live: frames as they come, sharper, and never late."""

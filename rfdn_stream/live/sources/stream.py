@@ -1,0 +1,207 @@
+"""What every source that FFmpeg reads has in common: opening with a deadline, reading with one, pacing."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import av
+from av.audio.stream import AudioStream
+from av.container.input import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from rfdn_stream.errors import MediaError
+from rfdn_stream.frame import Frame, VideoInfo
+from rfdn_stream.live.base import Captured, SourceLost
+from rfdn_stream.live.sources.decoding import PromptDecoder
+from rfdn_stream.media.probe import choose_video, describe
+from rfdn_stream.media.reader import CopiedPacket
+
+log = logging.getLogger("rfdn_stream")
+
+_GIVEN_UP = "Immediate exit requested"
+BEHIND, CAUGHT_UP = 1.0, 0.3  # seconds of backlog from which, and down to which, only keyframes are decoded
+_TOO_LATE = 1.0  # seconds behind its own timestamps after which a paced source goes on from where it is
+
+
+class Backlog:
+    """Tells whether frames are decoded slower than they are sent: they come later and later, by their own clock."""
+
+    def __init__(self) -> None:
+        self._least: float | None = None
+        self.behind = False
+
+    def changed(self, own: float, now: float) -> bool:
+        """Whether a frame of the time `own`, decoded at `now`, changes the verdict; both in seconds."""
+        delay = now - own
+        if self._least is None or delay < self._least or delay - self._least > 60:  # the last: another clock
+            self._least = delay
+        before, late = self.behind, delay - self._least
+        self.behind = late > (CAUGHT_UP if before else BEHIND)
+        return self.behind != before
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How FFmpeg is to open a source.
+
+    Args:
+        name: as a user would call the source.
+        address: as FFmpeg calls it.
+        format: FFmpeg's name of the demuxer or the device; None = found out.
+        options: FFmpeg's.
+        timeout: seconds, for opening up to the first frame and for every read.
+        paced: frames are held back until their own time; None = where it is a recording.
+        endless: its end is a loss: the other end may come back.
+        hints: what to do, by errno; -1 = in any other case.
+    """
+
+    name: str
+    address: str
+    format: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    timeout: float = 5.0
+    paced: bool | None = False
+    endless: bool = True
+    hints: dict[int, str] = field(default_factory=dict)
+
+
+class StreamSource:
+    """See `live.base.Source` for the methods.
+
+    Args:
+        opening: what is opened, and how.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+        self.name = opening.name
+        self._head: deque[Captured | CopiedPacket] = deque()
+        self._origin: tuple[float, float] | None = None  # of a paced source: its time, and ours
+        self._backlog = Backlog()
+
+    def __enter__(self) -> Self:
+        self._container = self._open()
+        try:
+            self._begin()
+        except BaseException:
+            self._container.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._container.close()
+
+    @property
+    def info(self) -> VideoInfo:
+        return self._info
+
+    @property
+    def audio(self) -> tuple[AudioStream, ...]:
+        return self._audio
+
+    def read(self) -> Captured | CopiedPacket | None:
+        item = self._head.popleft() if self._head else self._next()
+        return self._in_time(item) if isinstance(item, Captured) and self._paced else item
+
+    def _open(self) -> InputContainer:
+        how = self._opening
+        try:
+            return av.open(
+                how.address,
+                format=how.format,
+                options=how.options,
+                timeout=(how.timeout, how.timeout),
+            )
+        except (av.FFmpegError, UnicodeError) as error:
+            raise self._refused(error) from error
+
+    def _begin(self) -> None:
+        """Reads up to the first frame, so that everything known of the pictures is known."""
+        how, container = self._opening, self._container
+        self._video = choose_video(container, how.name, any_format=True)
+        self._audio = tuple(s for s in container.streams.audio if s.codec_context is not None)
+        self._wanted = (self._video, *self._audio)
+        duration = container.duration
+        self._paced = how.paced if how.paced is not None else bool(duration) or container.format.name in ("hls", "dash")
+        self._endless = how.endless and not duration
+        self._decoder = PromptDecoder(self._video)
+        self._frames: deque[Frame] = deque()
+        self._packets: Iterator[Packet[Stream]] = container.demux(self._wanted)
+        deadline = time.monotonic() + how.timeout
+        while True:
+            item = self._next()
+            if item is None:
+                raise MediaError(f"{how.name} ended before its first picture")
+            self._head.append(item)
+            if isinstance(item, Captured):
+                break
+            if time.monotonic() > deadline:
+                raise MediaError(f"{how.name} sent no picture within {how.timeout:g} s, though it sends audio")
+        self._info = describe(container, self._video, item.frame, item.frame.origin.rotation)
+
+    def _next(self) -> Captured | CopiedPacket | None:
+        """The next item, as soon as it is there."""
+        while not self._frames:
+            packet = self._packet()
+            if packet is None:
+                return None
+            if packet.stream is not self._video:  # the empty ones at the end have no index of their own
+                if packet.size:
+                    return CopiedPacket(packet, packet.stream_index)
+            elif packet.size or packet.dts is None:  # the last one is empty, and asks for what the decoder holds
+                self._decode(packet)  # type: ignore[arg-type]
+        return Captured(self._frames.popleft(), time.monotonic())
+
+    def _decode(self, packet: Packet[VideoStream]) -> None:
+        frames = self._decoder.decode(packet)
+        self._frames.extend(frames)
+        own = frames[-1].seconds if frames else None
+        if own is not None and not self._paced and self._backlog.changed(own, time.monotonic()):
+            behind = self._backlog.behind
+            self._decoder.hurry(behind)
+            log.warning("decoding is too slow for this source: only keyframes for a moment") if behind else None
+
+    def _packet(self) -> Packet[Stream] | None:
+        how = self._opening
+        try:
+            packet = next(self._packets, None)
+        except av.FFmpegError as error:
+            if error.strerror == _GIVEN_UP:
+                raise SourceLost(f"{how.name} sent nothing for {how.timeout:g} s") from error
+            raise SourceLost(f"{how.name} is gone: {error.strerror}") from error
+        if packet is None and self._endless:
+            raise SourceLost(f"{how.name} has ended its stream")
+        return packet
+
+    def _in_time(self, captured: Captured) -> Captured:
+        """Waits for the frame's own time."""
+        due = captured.frame.seconds
+        assert due is not None
+        now = time.monotonic()
+        if self._origin is None or now - (self._origin[1] + due - self._origin[0]) > _TOO_LATE:
+            self._origin = due, now
+        wait = self._origin[1] + due - self._origin[0] - now
+        if wait > 0 and math.isfinite(wait):
+            time.sleep(wait)
+        return Captured(captured.frame, time.monotonic())
+
+    def _refused(self, error: Exception) -> MediaError:
+        how = self._opening
+        number = getattr(error, "errno", None) or -1
+        why = str(getattr(error, "strerror", error))
+        if why == _GIVEN_UP:
+            why, number = f"nothing came within {how.timeout:g} s", errno.ETIMEDOUT
+        hint = how.hints.get(number, how.hints.get(-1, ""))
+        # What is only not there yet can be waited for.
+        kind = SourceLost if number in (errno.ETIMEDOUT, errno.ECONNREFUSED) else MediaError
+        return kind(f"cannot open {how.name}: {why}{'; ' if hint else ''}{hint}")
