@@ -136,7 +136,7 @@ def on_the_card(frame, tensors, ready):
 
 def test_a_decoded_frame_is_read_behind_its_decoder_and_nobody_waits(on_card, runtime, tiny_model):
     card = Card(0)
-    with Upscaler(tiny_model, device="cpu") as on_cpu:
+    with Upscaler(tiny_model, device="cpu", engine="torch") as on_cpu:
         for seed in range(2 * on_card.depth):
             frame, tensors = decoded(seed)
             runtime.log.clear()
@@ -182,7 +182,7 @@ def test_a_fault_of_the_card_anywhere_is_one_error(on_card, runtime, tiny_model,
     for call in (lambda: on_card.submit(frames[0]), on_card.close):
         with pytest.raises(DeviceError, match=f"launch failure in {what}"):
             call()
-    with Upscaler(tiny_model, device="cpu") as on_cpu:
+    with Upscaler(tiny_model, device="cpu", engine="torch") as on_cpu:
         for a, b in zip(got, on_cpu.map(frames), strict=False):
             assert_frames_equal(a, b)
 
