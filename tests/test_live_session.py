@@ -359,16 +359,25 @@ def test_audio_keeps_its_place_beside_the_frames(upscaler):
 
 
 def test_packets_for_a_stalled_sink_do_not_pile_up(upscaler):
-    gate = threading.Event()
-    sink = RecordingSink(stall=lambda number: gate.wait())
-    other = RecordingSink(closes_at=3)
-    items = itertools.chain([frame(0)], (packet(i) for i in range(3 * PACKETS)), (frame(i) for i in itertools.count(1)))
-    session = Session(ScriptedSource(items, pace=0.02), upscaler, [sink, other], SIMPLE)
-    threading.Timer(0.5, gate.set).start()
+    stalled, gate = threading.Event(), threading.Event()
+
+    def stall(number):
+        stalled.set()
+        gate.wait()
+
+    def items():
+        yield frame(0)
+        yield stalled
+        yield from (packet(i) for i in range(3 * PACKETS))
+        gate.set()
+        yield from (frame(i) for i in itertools.count(1))
+
+    sink, other = RecordingSink(stall=stall), RecordingSink(closes_at=3)
+    session = Session(ScriptedSource(items(), pace=0.02), upscaler, [sink, other], SIMPLE)
     with no_thread_left():
         session.run()
-    assert session._outlets[0].lost_packets > 0
-    assert len(sink.packets) + session._outlets[0].lost_packets == 3 * PACKETS
+    assert session._outlets[0].lost_packets == 2 * PACKETS
+    assert len(sink.packets) == PACKETS
     assert sink.packets[-1].packet.pts == 3 * PACKETS - 1
 
 
@@ -411,6 +420,7 @@ def test_no_stall_holds_anything_else_up(upscaler, source_stalls, sink_stalls):
 def test_ten_thousand_frames_with_every_fault(upscaler, caplog):
     """Losses, stalls, sizes, formats, jumps, failing sinks: all frames pass or fall, and nothing is kept."""
     dice, made, most = random.Random(7), 0, 0
+    shown = threading.Event()  # by the quick sink, since it was last waited for
 
     def one_round():
         nonlocal made, most
@@ -425,6 +435,9 @@ def test_ten_thousand_frames_with_every_fault(upscaler, caplog):
                 yield dice.choice((0.0, 0.001, 0.005))
             if made % 100 == 0:
                 most = max(most, source.alive)
+            if made % 40 == 0:
+                assert shown.wait(30)
+                shown.clear()
         yield lost()
 
     def rounds():
@@ -434,7 +447,8 @@ def test_ten_thousand_frames_with_every_fault(upscaler, caplog):
 
     source = ScriptedSource()
     source.rounds = rounds()
-    quick, slow = RecordingSink("quick"), RecordingSink("slow", stall=lambda i: time.sleep(dice.choice((0, 0.004))))
+    quick = RecordingSink("quick", stall=lambda i: shown.set())
+    slow = RecordingSink("slow", stall=lambda i: time.sleep(dice.choice((0, 0.004))))
     failing = RecordingSink("failing", stall=fails_at(40))
     status = run(source, upscaler, quick, slow, failing)
     assert made >= 10_000
