@@ -67,7 +67,7 @@ def test_the_network_enlarges_enough_where_one_does(tiny_model, caplog):
 
     assert chosen(None) is None
     assert chosen(Size(scale=1.5)) == chosen(Size(height=960)) == chosen(Size(height=300)) == 2
-    assert chosen(Size(scale=4)) == 4  # though it must be fetched: then that is said
+    assert chosen(Size(scale=4)) == 4
     assert chosen(Size(height=700), tiny_model) == 2
     assert not caplog.messages
     assert chosen(Size(width=1920, height=480), denoise=0.5) == 2
