@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from rfdn_stream.batch import Batch
 from rfdn_stream.devices.cpu import CpuDevice
 from rfdn_stream.engines import graph, torch_engine
 from rfdn_stream.engines.compiled import CompiledEngine
@@ -25,7 +26,7 @@ from rfdn_stream.nets.catalogue import open_model
 from rfdn_stream.nets.fold import fold
 from rfdn_stream.nets.imdn import IMDN, IMDNOptions
 from rfdn_stream.ticket import HEAD, Ticket
-from rfdn_stream.upscaler import Upscaler, _Job
+from rfdn_stream.upscaler import Upscaler
 from support import random_frame
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda", 0)
@@ -448,7 +449,7 @@ def test_the_compute_stream_on_a_fake_card(tiny_model, network, fake, engine_cla
         dev_out = torch.empty(HEAD + layouts[1].nbytes, dtype=torch.uint8, device=CARD)
         ticket = Ticket(upscaler, None, None, layouts[1], colors[1])
         for _ in range(2):
-            upscaler._compute(dev_in, dev_out, _Job(ticket, layouts[0], colors[0], layouts[1], colors[1]))
+            upscaler._compute(dev_in, dev_out, Batch([ticket], layouts[0], colors[0], layouts[1], colors[1]))
     upscaler.close()
     assert ticket._failure is None
     assert len(ticket.marks) == 4

@@ -14,6 +14,8 @@ class Engine(Protocol):
         scale: output pixels per input pixel, each way.
         precision: ``fp32``, ``bf16`` or ``fp16``; what the network computes in.
         description: one line for people: which engine, which precision, and why.
+
+    An engine whose attribute `batches` is true takes several pictures of one size at once, too; it need not have one.
     """
 
     scale: int
@@ -21,12 +23,12 @@ class Engine(Protocol):
     description: str
 
     def __call__(self, rgb: torch.Tensor) -> torch.Tensor:
-        """Enlarges a picture.
+        """Enlarges a picture, or each of a batch.
 
         Args:
-            rgb: float32 [3, H, W] in [0, 1] on the engine's device; any size from 1x1.
+            rgb: float32 [3, H, W] in [0, 1] on the engine's device; any size from 1x1. With `batches` [N, 3, H, W] too.
 
         Returns:
-            [3, scale*H, scale*W], nominally in [0, 1] (not clamped), in any float dtype and any strides;
-            it belongs to the caller until the next call.
+            [3, scale*H, scale*W], with N in front where it was, nominally in [0, 1] (not clamped), in any float dtype
+            and any strides; it belongs to the caller until the next call.
         """
