@@ -16,6 +16,7 @@ DEVICES = {  # the best first
     "cpu": "rfdn_stream.devices.cpu:CpuDevice",
 }
 ENGINES = {
+    "winograd": "rfdn_stream.engines.winograd.engine:WinogradEngine",
     "torch": "rfdn_stream.engines.torch_engine:TorchEngine",
     "graph": "rfdn_stream.engines.graph:GraphEngine",
     "compile": "rfdn_stream.engines.compiled:CompiledEngine",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -23,10 +23,11 @@ from rfdn_stream.batch import LARGEST, Batch, Surface, Work, check_batch, drain,
 from rfdn_stream.config import Size
 from rfdn_stream.devices.base import Device, NoDeviceError
 from rfdn_stream.devices.ring import Ring, Slot
-from rfdn_stream.engines.base import Engine
+from rfdn_stream.engines.base import Engine, EngineUnavailableError
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat
 from rfdn_stream.kernels.resample import resample
+from rfdn_stream.nets.base import Network
 from rfdn_stream.nets.blend import denoised
 from rfdn_stream.nets.catalogue import ModelSpec, default_model, open_model
 from rfdn_stream.ticket import HEAD, Ticket, place
@@ -103,8 +104,7 @@ class Upscaler:
             network, self.model = open_model(model or default_model(scale or 2, purpose), scale)
         else:
             network, self.model = denoised(scale or 2, denoise)
-        engine_class = registry.load(registry.ENGINES, _engine_for(self.device, engine), "engine")
-        self.engine: Engine = engine_class(network, self.model, self.device.torch_device, precision, tile)
+        self.engine = _open_engine(self.device, engine, network, self.model, precision, tile)
         self.work = Work()
         self._dither = dither
         self._strength = strength
@@ -337,13 +337,29 @@ def open_device(name: str) -> Device:
     return open_device(last)
 
 
-def _engine_for(device: Device, asked: str) -> str:
-    """The engine's name that is meant; UsageError lists the device's."""
-    if asked == "auto":
-        return device.engines[0]
+def _open_engine(
+    device: Device, asked: str, network: Network, model: ModelSpec, precision: str, tile: int | None
+) -> Engine:
+    """The engine that the user names; ``auto`` takes the device's first one that can, and says why not those before.
+
+    Raises:
+        UsageError: no such engine on that device, or it cannot run this network so; and what there is.
+    """
     if asked in registry.ENGINES and asked not in device.engines:
         raise UsageError(f"engine {asked} does not run on {device.name}; choose {' or '.join(device.engines)}")
-    return asked
+    *better, last = device.engines if asked == "auto" else (asked,)
+    for name in better:
+        try:
+            return _engine(name)(network, model, device.torch_device, precision, tile)
+        except EngineUnavailableError as failure:
+            log.info("not by engine %s: %s", name, str(failure))
+    return _engine(last)(network, model, device.torch_device, precision, tile)
+
+
+def _engine(name: str) -> Callable[..., Engine]:
+    """The class of the engine of that name."""
+    found: Callable[..., Engine] = registry.load(registry.ENGINES, name, "engine")
+    return found
 
 
 def _claimed(ticket: Ticket, array: Array | None) -> Frame | Array:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av  # noqa: F401 - before any test imports OpenCV, whose X libraries PyAV's x11grab crashes with
 import pytest
 
 # As our programs do, before torch is imported: threads that spin make tests with two networks twenty times slower.

@@ -1,6 +1,9 @@
 """`rfdn-stream bench` measures what it says."""
 
 import json
+import math
+import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +14,9 @@ import typer
 from rfdn_stream import Upscaler
 from rfdn_stream.cli.bench import frame_size
 from rfdn_stream.doctor.bench import measure
+from rfdn_stream.doctor.engines import compare
+from rfdn_stream.nets.catalogue import open_model
+from rfdn_stream.nets.complexity import count
 
 
 class Sleeping:
@@ -38,7 +44,11 @@ def test_a_network_of_known_cost_is_measured_as_such(tiny_model):
 
 def command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "rfdn_stream", "bench", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "rfdn_stream", "bench", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "120"},
     )
 
 
@@ -48,6 +58,27 @@ def test_the_command(tiny_model):
     (speed,) = json.loads(ran.stdout)["speeds"]
     assert (speed["width"], speed["height"]) == (64, 36)
     assert speed["fps"] > 0
+
+
+def test_engines_side_by_side(tiny_model):
+    found = compare(tiny_model, size=(64, 36), seconds=0.1)
+    yardstick, *others = found.timings
+    assert yardstick.engine == "torch fp32"
+    assert found.ratio(yardstick) == 1
+    assert math.isinf(yardstick.psnr)
+    assert all(len(timing.seconds) == len(timing.cpu_seconds) >= 3 for timing in found.timings)
+    assert all(40 < timing.psnr < 100 for timing in others)
+    network, _ = open_model(tiny_model)
+    assert found.gflop == pytest.approx(2e-9 * count(network, 64, 36).macs)
+    assert {timing.engine.split()[0] for timing in found.timings} == {"torch"} | ({"winograd"} if others else set())
+
+
+def test_engines_from_the_command_line(tiny_model):
+    options = ("--engines", "--model", str(tiny_model), "--size", "64x36", "--seconds", "0.1")
+    ran = command(*options)
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"torch fp32 +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9]+ +1.00 x +-", ran.stdout)
+    assert json.loads(command(*options, "--json").stdout)[0]["timings"][0]["engine"] == "torch fp32"
 
 
 @pytest.mark.parametrize("size", ["64", "0x36", "64x", "ax b"])

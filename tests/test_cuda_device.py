@@ -48,7 +48,7 @@ def test_frames_come_out_as_from_the_cpu_and_nothing_is_unordered(on_card, tiny_
     frames = [
         random_frame(f, 20 + 6 * (i % 3), 18, seed=i, pts=i) for i, f in enumerate(["yuv420p", "p010le", "rgb24"] * 4)
     ]
-    with Upscaler(tiny_model, device="cpu") as on_cpu:
+    with Upscaler(tiny_model, device="cpu", engine="torch") as on_cpu:
         wanted = [on_cpu.submit(frame).result() for frame in frames]
     tickets = [on_card.submit(frame) for frame in frames]
     for index, (ticket, want) in enumerate(zip(tickets, wanted, strict=True)):
@@ -136,7 +136,7 @@ def on_the_card(frame, tensors, ready):
 
 def test_a_decoded_frame_is_read_behind_its_decoder_and_nobody_waits(on_card, runtime, tiny_model):
     card = Card(0)
-    with Upscaler(tiny_model, device="cpu") as on_cpu:
+    with Upscaler(tiny_model, device="cpu", engine="torch") as on_cpu:
         for seed in range(2 * on_card.depth):
             frame, tensors = decoded(seed)
             runtime.log.clear()
@@ -182,7 +182,7 @@ def test_a_fault_of_the_card_anywhere_is_one_error(on_card, runtime, tiny_model,
     for call in (lambda: on_card.submit(frames[0]), on_card.close):
         with pytest.raises(DeviceError, match=f"launch failure in {what}"):
             call()
-    with Upscaler(tiny_model, device="cpu") as on_cpu:
+    with Upscaler(tiny_model, device="cpu", engine="torch") as on_cpu:
         for a, b in zip(got, on_cpu.map(frames), strict=False):
             assert_frames_equal(a, b)
 
@@ -343,9 +343,9 @@ def test_each_device_names_engines_that_there_are(monkeypatch):
 
 
 def test_an_engine_is_chosen_by_name(tiny_model):
-    with pytest.raises(UsageError, match=r"^engine graph does not run on cpu; choose torch"):
+    with pytest.raises(UsageError, match=r"^engine graph does not run on cpu; choose winograd or torch"):
         Upscaler(tiny_model, device="cpu", engine="graph")
-    with pytest.raises(UsageError, match="unknown engine 'warp'; available: torch, graph, compile"):
+    with pytest.raises(UsageError, match="unknown engine 'warp'; available: winograd, torch, graph, compile"):
         Upscaler(tiny_model, device="cpu", engine="warp")
     with Upscaler(tiny_model, device="cpu", engine="torch") as chosen:
         assert np.shape(chosen(np.zeros((16, 16, 3), np.uint8))) == (32, 32, 3)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import torch
 
 from rfdn_stream.doctor.finding import State
 from rfdn_stream.doctor.machine import examine
+from rfdn_stream.engines.winograd import library as winograd
+from rfdn_stream.engines.winograd.library import Library
 from rfdn_stream.nets import catalogue
 
 
@@ -39,6 +42,19 @@ def test_an_absent_library_names_its_extra_and_its_cost(tmp_path, monkeypatch):
     ray = by_part(tmp_path)["ray"]
     assert (ray.state, ray.remedy) == (State.ABSENT, "pip install 'rfdn-stream[ray]'")
     assert "cluster" in ray.cost
+
+
+def test_a_machine_without_the_cpu_engines_library_is_told_how_to_get_it(tmp_path, monkeypatch):
+    def missing():
+        return Library(tmp_path / "librfdn.so")
+
+    monkeypatch.setattr(winograd, "library", missing)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    found = by_part(tmp_path)["CPU engine"]
+    assert found.state is State.ABSENT
+    assert "no C++ compiler" in found.detail
+    assert "three times slower" in found.cost
+    assert "C++ compiler" in found.remedy
 
 
 def test_missing_weights_are_broken(tmp_path, monkeypatch):

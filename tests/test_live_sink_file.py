@@ -10,6 +10,7 @@ import pytest
 from live_shots import info, shot
 from media_samples import make_clip, packet_times, probe_streams
 from rfdn_stream.errors import UsageError
+from rfdn_stream.live.outlet import Outlet
 from rfdn_stream.live.sinks import SinkOptions, open_sink
 from rfdn_stream.media.reader import CopiedPacket
 
@@ -91,6 +92,20 @@ def test_audio_goes_along_also_to_a_second_sink(tmp_path):
                 sink.finish()
     for name in ("a.mp4", "b.mkv"):
         assert len(packet_times(tmp_path / name, 1)) == kept
+
+
+def test_what_a_container_cannot_hold_is_told(tmp_path, caplog):
+    caplog.set_level("INFO", "rfdn_stream")
+    clip = make_clip(tmp_path / "tone.mkv", frames=2, audio=["pcm_s16le"])
+    with av.open(str(clip)) as container:
+        outlet = Outlet(open_sink(str(tmp_path / "a.ts"), SinkOptions(preset="ultrafast")))
+        outlet.start(info())
+        outlet.open(container.streams.audio, (64, 48), outlet.wanted.result(10))
+        outlet.ready.result(10)
+        outlet.offer(shot(0, format="yuv420p", pts=0))
+        outlet.end()
+        assert outlet.join(10)
+    assert caplog.messages == [f"{tmp_path / 'a.ts'}: audio #1 is left out: MPEG-TS cannot hold pcm_s16le"]
 
 
 def test_a_recording_without_finish_leaves_nothing(tmp_path):

@@ -27,7 +27,8 @@ from rfdn_stream.media import matroska
 from rfdn_stream.media.encoders import TRAITS, choose_encoding
 from rfdn_stream.media.output import muxer_of, plan_output
 from rfdn_stream.media.reader import open_source
-from rfdn_stream.media.writer import VideoFileSink, even_size
+from rfdn_stream.media.shape import even_size
+from rfdn_stream.media.writer import VideoFileSink
 
 FAST = EncodeOptions(preset="ultrafast")
 LOSSLESS = EncodeOptions(codec="ffv1")

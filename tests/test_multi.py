@@ -186,7 +186,7 @@ def test_all_are_closed_and_the_first_error_is_told(tiny_model):
 def test_devices_are_named_with_commas(tiny_model, wanted):
     with open_upscaler(tiny_model, device="cpu, cpu") as upscaler:
         assert isinstance(upscaler, MultiUpscaler)
-        assert upscaler.description.startswith("tiny-x2 on cpu, torch ")
+        assert upscaler.description.startswith("tiny-x2 on cpu, ")
         assert upscaler.description.endswith("; and on cpu")
         for got, want in zip(upscaler.map(FRAMES), wanted, strict=True):
             assert_frames_equal(got, want)

@@ -36,7 +36,7 @@ def test_the_blend_is_taken_in_rgb(tiny_model, strength, name):
         big = network(rgb.float()[None])[0].double()
     want = strength * big + (1 - strength) * resample(rgb.float(), 42, 66).double()
     codes = reference.quantise(reference.from_rgb(want.numpy(), frame.format, frame.color), frame.format)
-    got = enlarged(frame, tiny_model, strength=strength)
+    got = enlarged(frame, tiny_model, strength=strength, engine="torch")
     for a, b in zip(got.planes, codes, strict=True):
         difference = np.abs(a.astype(int) - b.astype(int))
         assert difference.max() <= 1  # float32 sums differ by their order, so that a code may flip at its edge
@@ -53,7 +53,7 @@ def test_full_strength_is_the_default_and_none_leaves_the_network_out(tiny_model
 
 
 def test_what_runs_is_said(tiny_model):
-    with Upscaler(tiny_model, strength=0.25) as upscaler:
+    with Upscaler(tiny_model, strength=0.25, engine="torch") as upscaler:
         assert upscaler.description.startswith("tiny-x2 on cpu, torch")
         assert upscaler.description.endswith(", strength 0.25")
     with Upscaler(tiny_model) as upscaler:

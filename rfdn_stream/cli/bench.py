@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,9 @@ import typer
 
 if TYPE_CHECKING:
     from rfdn_stream.doctor.bench import Speed
+    from rfdn_stream.doctor.engines import Comparison
 
+ENGINE_COLUMNS = ("engine", "s/frame", "least", "CPU s/frame", "GFLOP/s", "of torch fp32", "PSNR")
 COLUMNS = ("in", "out", "frames", "fps", "s/frame", "network", "colour", "idle")
 CARD_COLUMNS = ("in", "fps", "up", "colour", "network", "down", "idle", "plain", "layers", "blocks", "sums")
 
@@ -35,6 +38,9 @@ def bench_command(
     precision: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="As for upscale.")] = "auto",
     tile: Annotated[int | None, typer.Option(metavar="PX", help="As for upscale.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure each size, about.")] = 10.0,
+    engines: Annotated[
+        bool, typer.Option("--engines", help="Instead: the CPU's engines side by side, one frame each in turn.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Figures as JSON on stdout.")] = False,
 ) -> None:
     """Measure how many frames a second this machine enlarges, without decoding and encoding.
@@ -45,6 +51,9 @@ def bench_command(
     Plain is each operation by itself, layers and blocks are one kernel for each, sums is arithmetic alone.
     """
     sizes = [frame_size(text) for text in size or []]
+    if engines:
+        _compare_engines(sizes, model, scale, seconds, json)
+        return
     from rfdn_stream.doctor.bench import CPU_SIZES, GPU_SIZES, measure
     from rfdn_stream.doctor.rates import measure_rates
     from rfdn_stream.engines.torch_engine import DTYPES
@@ -72,6 +81,51 @@ def bench_command(
                 f"up {rates.up / 1e9:.3g} GB/s, down {rates.down / 1e9:.3g} GB/s, the card's own memory "
                 f"{rates.memory / 1e9:.3g} GB/s, {rates.arithmetic / 1e12:.3g} Tflop/s"
             )
+
+
+def _compare_engines(
+    sizes: list[tuple[int, int]], model: str | None, scale: int | None, seconds: float, json: bool
+) -> None:
+    from rfdn_stream.doctor.engines import SIZE, compare
+
+    found = [compare(model, scale, size, seconds) for size in sizes or [SIZE]]
+    if json:
+        from dataclasses import asdict
+        from json import dumps
+
+        typer.echo(dumps([asdict(each) for each in found], indent=2))
+    else:
+        for each in found:
+            _print_engines(each)
+
+
+def _print_engines(found: Comparison) -> None:
+    """Medians, except for the column that says otherwise."""
+    from statistics import median
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"{found.model}, {found.width}x{found.height}, {found.gflop:.1f} GFLOP a frame")
+    table = Table(*ENGINE_COLUMNS, box=box.SIMPLE_HEAD)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for timing in found.timings:
+        seconds = median(timing.seconds)
+        table.add_row(
+            timing.engine,
+            f"{seconds:.3f}",
+            f"{min(timing.seconds):.3f}",
+            f"{median(timing.cpu_seconds):.3f}",
+            f"{found.gflop / seconds:.0f}",
+            f"{found.ratio(timing):.2f} x",
+            "-" if math.isinf(timing.psnr) else f"{timing.psnr:.1f} dB",
+        )
+    console.print(table)
+    for timing in found.timings:
+        console.print(f"{timing.engine}: {timing.description}")
 
 
 def _row(speed: Speed, scale: int) -> list[str]:

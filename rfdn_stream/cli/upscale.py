@@ -106,8 +106,9 @@ def upscale_command(
     engine: Annotated[
         str,
         typer.Option(
-            metavar="auto|torch|graph|compile",
-            help="What runs the network: graph and compile are for cards. [dim]Default: the device's best.[/]",
+            metavar="auto|winograd|torch|graph|compile",
+            help="What runs the network: winograd is for CPUs, graph and compile for cards. "
+            "[dim]Default: the device's best.[/]",
             rich_help_panel=HOW,
         ),
     ] = "auto",

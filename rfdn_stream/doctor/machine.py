@@ -19,6 +19,7 @@ from rfdn_stream.errors import RfdnError
 
 ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks")
 NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
+COMPILER = "install a C++ compiler (apt install g++), then rfdn-stream anew (pip install --force-reinstall)"
 LOW_SPACE = 10e9  # bytes: an hour of 4K at the default quality
 
 # Optional libraries: import name, distribution, extra, what goes without it.
@@ -56,7 +57,19 @@ def _torch() -> Iterator[Finding]:
     if capability in ("DEFAULT", "NO AVX"):
         yield broken("CPU", f"{platform.machine()}, no AVX2", "several times slower", "use another machine")
     else:
-        yield ok("CPU", f"{capability}; {precision} ({why})")
+        yield ok("CPU", f"{capability}; torch in {precision} ({why})")
+    yield _cpu_engine()
+
+
+def _cpu_engine() -> Finding:
+    from rfdn_stream.engines.winograd.build import X86_64
+    from rfdn_stream.engines.winograd.library import NoLibraryError, library
+
+    try:
+        return ok("CPU engine", f"winograd, int16 on {library().isa_name}")
+    except NoLibraryError as failure:
+        remedy = "" if platform.machine().lower() not in X86_64 else COMPILER
+        return absent("CPU engine", str(failure), "torch takes its place, about three times slower", remedy)
 
 
 def _gpu() -> Iterator[Finding]:

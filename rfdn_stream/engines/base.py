@@ -6,13 +6,19 @@ from typing import Protocol
 
 import torch
 
+from rfdn_stream.errors import UsageError
+
+
+class EngineUnavailableError(UsageError):
+    """An engine that is not for this network, precision or machine; ``auto`` goes on to the next one."""
+
 
 class Engine(Protocol):
     """Runs one network at one precision on one device.
 
     Attributes:
         scale: output pixels per input pixel, each way.
-        precision: ``fp32``, ``bf16`` or ``fp16``; what the network computes in.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``int16``; what the network computes in.
         description: one line for people: which engine, which precision, and why.
 
     An engine whose attribute `batches` is true takes several pictures of one size at once, too; it need not have one.

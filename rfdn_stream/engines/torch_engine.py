@@ -25,6 +25,11 @@ GPU_SHARE = 0.6
 PADDED_TO = 8  # channels; what tensor cores take at a time in 16 bits
 
 
+def cpu_bytes(height: int, width: int, scale: int) -> int:
+    """What the network may take of a CPU's memory for frames of that size."""
+    return max(CPU_LEAST_BYTES, CPU_BYTES - ENCODER_BYTES_PER_PIXEL * height * width * scale**2)
+
+
 def choose_precision(asked: str, device: torch.device, measured: Sequence[str] = tuple(DTYPES)) -> tuple[str, str]:
     """Settles ``auto``: (precision, why), among those that the model was measured in.
 
@@ -179,8 +184,7 @@ class TorchEngine:
     def _max_pixels(self, height: int, width: int) -> int:
         """How large a piece of a picture may be for its maps to fit into memory."""
         if self._device.type == "cpu":
-            pixels = height * width * self.scale**2
-            limit = max(CPU_LEAST_BYTES, CPU_BYTES - ENCODER_BYTES_PER_PIXEL * pixels)
+            limit = cpu_bytes(height, width, self.scale)
         else:
             kept = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
             limit = int(GPU_SHARE * (torch.cuda.mem_get_info(self._device)[0] + kept))

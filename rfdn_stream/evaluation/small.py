@@ -15,7 +15,8 @@ from rfdn_stream.evaluation.resize import BICUBIC
 from rfdn_stream.frame import Frame, Layout
 from rfdn_stream.media.output import OutputPlan, plan_output
 from rfdn_stream.media.reader import Source, open_source
-from rfdn_stream.media.writer import VideoFileSink, even_size
+from rfdn_stream.media.shape import even_size
+from rfdn_stream.media.writer import VideoFileSink
 
 LOSSLESS = EncodeOptions(codec="ffv1")
 """How the small video is written where no compression is asked for."""

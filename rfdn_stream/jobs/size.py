@@ -8,6 +8,8 @@ from rfdn_stream.config import Size
 from rfdn_stream.jobs.report import log
 from rfdn_stream.nets.catalogue import describe, models
 
+ROUNDING = 0.02  # of a factor: sides are whole and even, which is no reason for a larger network
+
 
 def wanted_size(scale: float | None, width: int | None, height: int | None, fit: tuple[int, int] | None) -> Size | None:
     """What the user asks for; None = just what the network gives.
@@ -40,7 +42,7 @@ def network_scale(
         scales = [describe(model).scale]
     else:
         scales = sorted({known.scale for known in models() if known.available})
-    chosen = next((scale for scale in scales if scale >= factor - 0.02), scales[-1])
-    if factor > chosen + 0.02:
+    chosen = next((scale for scale in scales if scale >= factor - ROUNDING), scales[-1])
+    if factor > chosen + ROUNDING:
         log.warning("no model here enlarges by %.3g; enlarged by %d, the rest is resampled", factor, chosen)
     return chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -16,6 +17,8 @@ from rfdn_stream.media.reader import CopiedPacket
 from rfdn_stream.upscaler import Output
 
 PACKETS = 512  # of audio that wait for a sink at most: about ten seconds
+log = logging.getLogger("rfdn_stream")
+
 _LOOK = 0.1  # seconds between looks at whether the viewer has left
 
 
@@ -98,6 +101,8 @@ class Outlet:
                 info, audio, size, output = self._agreed.result()
                 sink.listen(audio)
                 sink.open(info, size, output)
+                for note in sink.notes:
+                    log.info("%s: %s", self.name, note)
                 self.ready.set_result(None)
                 while self._feed(sink):
                     pass

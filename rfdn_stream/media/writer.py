@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError, UsageError
-from rfdn_stream.frame import CardPlane, Frame, PixelFormat, VideoInfo
+from rfdn_stream.frame import CardPlane, Frame
 from rfdn_stream.media.feed import CardFeed, HostFeed
 from rfdn_stream.media.hardware import nvenc_refusal
 from rfdn_stream.media.hdr import StaticHdr
@@ -40,6 +40,7 @@ from rfdn_stream.media.passthrough import (
 )
 from rfdn_stream.media.probe import is_attached_picture, scaled_matrix
 from rfdn_stream.media.reader import CopiedPacket, Source
+from rfdn_stream.media.shape import even_size, pixel_aspect_ratio
 from rfdn_stream.media.tags import ColorTags
 from rfdn_stream.media.verify import SinkReport
 
@@ -335,18 +336,3 @@ class VideoFileSink:
                 self._output.close()
         if self._started and self.path.is_file():
             self.path.unlink()
-
-
-def pixel_aspect_ratio(info: VideoInfo, size: tuple[int, int]) -> Fraction:
-    """Of the result: the source's, unless the picture is stretched to another shape; it is shown in its old one."""
-    width, height = size
-    if abs(width * info.height - height * info.width) < 2 * info.height:  # less than two columns: rounding
-        return info.sample_aspect_ratio
-    stretched = info.sample_aspect_ratio * Fraction(info.width * height, info.height * width)
-    return stretched.limit_denominator(10_000)
-
-
-def even_size(size: tuple[int, int], format: PixelFormat) -> tuple[int, int]:
-    """The size without a last column or row that would have only half a chroma sample."""
-    sx, sy = format.subsampling
-    return size[0] >> sx << sx, size[1] >> sy << sy

@@ -64,7 +64,7 @@ def rfdn(
             long as they fit into memory. Whole frames are exact, tiles nearly so.
         tile_pad: what a tile sees of its surroundings, in pixels; 16.
         strength: how much of the network's sharpening is taken, 0 to 1.
-        engine: "auto", "torch", or on a card "graph" or "compile".
+        engine: "auto", "winograd" (CPU), "torch", or on a card "graph" or "compile".
         height, width: size of the result, up to 65536, resampled (Lanczos) from what the network gives; where only one
             is given, the other keeps the picture's shape.
         model_path: a weights file, instead of `model`.

@@ -14,7 +14,7 @@ from rfdn_stream.live.base import Shot
 from rfdn_stream.live.sinks import SinkOptions
 from rfdn_stream.live.sinks.null import NullSink
 from rfdn_stream.live.sinks.picture import converted
-from rfdn_stream.media.writer import even_size
+from rfdn_stream.media.shape import even_size
 
 # Our formats, and pyvirtualcam's names for them.
 _NAMES = {"yuv420p": "I420", "nv12": "NV12"}

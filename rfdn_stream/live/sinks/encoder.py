@@ -32,8 +32,8 @@ from rfdn_stream.media.hdr import StaticHdr
 from rfdn_stream.media.output import holds
 from rfdn_stream.media.passthrough import LABELS, MOV_FAMILY, TS_CODECS, has_flag
 from rfdn_stream.media.reader import CopiedPacket
+from rfdn_stream.media.shape import even_size
 from rfdn_stream.media.tags import ColorTags
-from rfdn_stream.media.writer import even_size
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

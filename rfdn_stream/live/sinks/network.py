@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from av.error import ProtocolNotFoundError
 
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import ColorSpec, PixelFormat, VideoInfo
-from rfdn_stream.live.base import Shot
 from rfdn_stream.live.sinks import SinkOptions
+from rfdn_stream.live.sinks.encoded import EncodedSink
 from rfdn_stream.live.sinks.encoder import LiveEncoder, settle_encoding
-from rfdn_stream.live.sinks.null import NullSink
 from rfdn_stream.media.encoders import Encoding
-from rfdn_stream.media.reader import CopiedPacket
-
-if TYPE_CHECKING:
-    from av.audio.stream import AudioStream
 
 # Containers by scheme, and their settings. Seven packets of MPEG-TS fill a datagram that no network splits.
 _MUXERS = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "udp": "mpegts", "srt": "mpegts"}
@@ -37,7 +30,7 @@ _CRF = {"libx264": 21.0, "libx265": 23.0}
 _DEEP = (16, 18)
 
 
-class NetworkSink(NullSink):
+class NetworkSink(EncodedSink):
     """Streams to an address, with the audio of the source where the container holds it.
 
     Args:
@@ -52,9 +45,6 @@ class NetworkSink(NullSink):
         self._url = target
         self._parts = _checked(target)
         self._muxer = _MUXERS[self._parts.scheme]
-        self._audio: Sequence[AudioStream] = ()
-        self._encoder: LiveEncoder | None = None
-        self._finished = False
 
     @property
     def name(self) -> str:
@@ -63,16 +53,9 @@ class NetworkSink(NullSink):
         path = f"{path}/..." if path and key and self._muxer == "flv" else self._parts.path
         return f"{self._parts.scheme}://{self._parts.netloc.rpartition('@')[2]}{path}"
 
-    @property
-    def notes(self) -> Sequence[str]:
-        return self._encoder.notes if self._encoder else ()
-
     def wants(self, info: VideoInfo) -> tuple[PixelFormat, ColorSpec]:
         encoding = self._encoding(info)
         return encoding.format, encoding.color
-
-    def listen(self, audio: Sequence[AudioStream]) -> None:
-        self._audio = audio
 
     def open(self, info: VideoInfo, size: tuple[int, int], output: tuple[PixelFormat, ColorSpec]) -> None:
         encoder = LiveEncoder(
@@ -94,15 +77,6 @@ class NetworkSink(NullSink):
                 raise UsageError(f"FFmpeg has no {scheme} here; use rtmp, rtsp or udp") from error
             raise
         self._audio = ()
-
-    def show(self, shot: Shot) -> None:
-        super().show(shot)
-        if self._encoder is not None:
-            self._encoder.write(shot.frame)
-
-    def copy(self, packet: CopiedPacket) -> None:
-        if self._encoder is not None:
-            self._encoder.copy(packet)
 
     def finish(self) -> None:
         if self._encoder is not None:

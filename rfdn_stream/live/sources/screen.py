@@ -34,7 +34,15 @@ class ScreenSource(StreamSource):
         address = _address(text, system)
         name = f"screen {address}"
         hint = {-1: "is DISPLAY right, and does the screen have the --size?"} if system == "x11grab" else {}
+        if system == "x11grab" and _opencv_came_first():
+            raise UsageError("OpenCV was imported before PyAV, whose view of the screen would crash; import av first")
         super().__init__(Opening(name, address, system, asked, options.timeout, hints=hint))
+
+
+def _opencv_came_first() -> bool:
+    """Whether OpenCV's own X libraries were loaded before PyAV's: the second ones then meet the first one's."""
+    order = list(sys.modules)
+    return "cv2" in order and order.index("cv2") < order.index("av")
 
 
 def _address(text: str, system: str) -> str:
