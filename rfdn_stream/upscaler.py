@@ -23,7 +23,7 @@ from rfdn_stream.batch import LARGEST, Batch, Surface, Work, check_batch, drain,
 from rfdn_stream.config import Size
 from rfdn_stream.devices.base import Device, NoDeviceError
 from rfdn_stream.devices.ring import Ring, Slot
-from rfdn_stream.engines.base import Engine, EngineUnavailableError
+from rfdn_stream.engines.base import Engine, EngineUnavailableError, enlarge, takes_batches
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat
 from rfdn_stream.kernels.resample import resample
@@ -58,8 +58,8 @@ class Upscaler:
         size: of the result, where it is not `scale` times the frame's: what the network gives is resampled (Lanczos).
         denoise: instead of a model: 0 = the model for images, 1 = the one for video, which removes what encoders
             leave; between, their weights mixed (`nets.blend`).
-        batch: frames that `map` and `in_flight` send through the network at once, 1 to 64, where the engine takes
-            several; None = as many as the device needs to be busy: one on a CPU, more small ones on a card.
+        batch: frames that `map` and `in_flight` send through the network at once, 1 to 64; None = as many as the device
+            needs to be busy: one on a CPU, more small ones on a card, where the engine takes several.
 
     Attributes:
         device, engine, model: what runs, on what, with which weights (a `ModelSpec`).
@@ -105,6 +105,10 @@ class Upscaler:
         else:
             network, self.model = denoised(scale or 2, denoise)
         self.engine = _open_engine(self.device, engine, network, self.model, precision, tile)
+        if batch is not None and batch > 1 and not takes_batches(self.engine):
+            raise UsageError(
+                f"{self.engine.description} takes one frame at a time; leave out batch, or choose an engine"
+            )
         self.work = Work()
         self._dither = dither
         self._strength = strength
@@ -197,7 +201,7 @@ class Upscaler:
 
     def batch_for(self, frame: Frame) -> int:
         """How many frames like this one `in_flight` sends together."""
-        if frame.card or not getattr(self.engine, "batches", False):
+        if frame.card or not takes_batches(self.engine):
             return 1
         return self._batch or min(MOST, -(-self.device.fills // (frame.width * frame.height)))
 
@@ -284,7 +288,10 @@ class Upscaler:
             batch.mark(start, begun, ended, mark())
         except torch.OutOfMemoryError:
             batch.fail(
-                DeviceError(f"{self.device.name} is out of memory; end other programs that use it, or choose a --tile")
+                DeviceError(
+                    f"{self.device.name} is out of memory; end other programs that use it, or choose a --tile "
+                    "or a smaller --batch"
+                )
             )
         except Exception as failure:  # noqa: BLE001 - raised where the tickets are claimed
             batch.fail(failure)
@@ -300,7 +307,7 @@ class Upscaler:
         """RGB [N, 3, height, width] of [N, 3, H, W]: the network's, blended with the plainly resampled source."""
         if self._strength == 0:
             return resample(rgb, height, width)
-        result = self.engine(rgb) if len(rgb) > 1 else self.engine(rgb[0])[None]
+        result = enlarge(self.engine, rgb)
         if result.shape[2:] != (height, width):
             result = resample(result.float(), height, width)
         if self._strength == 1:
