@@ -243,6 +243,10 @@ class Frame:
         for target, source in zip(planes, self.planes, strict=True):
             np.copyto(target, source)
 
+    def copy(self) -> Frame:
+        """The same in memory of its own; planes on a card are shared."""
+        return replace(self, planes=tuple(plane.copy() for plane in self.planes))
+
     def like(
         self, planes: tuple[Plane, ...], layout: Layout, color: ColorSpec, card: tuple[CardPlane, ...] = ()
     ) -> Frame:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any, Self
 
+from rfdn_stream.batch import Work
 from rfdn_stream.errors import UsageError
 from rfdn_stream.frame import CardPlane, Frame
 from rfdn_stream.ticket import Ticket
-from rfdn_stream.upscaler import Output, Upscaler, Work
+from rfdn_stream.upscaler import Output, Upscaler
 
 
 def open_upscaler(*args: Any, device: str = "auto", **options: Any) -> Upscaler:
@@ -79,13 +81,18 @@ class MultiUpscaler(Upscaler):
         first, *others = self.upscalers
         return f"{first.description}; and on {', '.join(other.device.name for other in others)}"
 
-    def submit(self, frame: Frame, output: Output | None = None, into: tuple[CardPlane, ...] = ()) -> Ticket:
+    def batch_for(self, frame: Frame) -> int:
+        return self.upscalers[0].batch_for(frame)
+
+    def submit_all(
+        self, frames: Sequence[Frame], output: Output | None = None, into: tuple[CardPlane, ...] = ()
+    ) -> list[Ticket]:
         with self._sending:
             free = min(self._turns, key=lambda upscaler: upscaler.busy)
             # To the end of the queue, so that devices that are equally busy take turns.
             self._turns.remove(free)
             self._turns.append(free)
-            return free.submit(frame, output, into)
+            return free.submit_all(frames, output, into)
 
     def close(self, *, abandon: bool = False) -> None:
         """Closes all, whatever becomes of one; raises the first error."""

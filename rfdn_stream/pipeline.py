@@ -12,15 +12,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from rfdn_stream.frame import CardPlane, Frame
-from rfdn_stream.ticket import Ticket
+from rfdn_stream.batch import Surface
+from rfdn_stream.frame import Frame
 from rfdn_stream.upscaler import Output, Upscaler
 
 DECODED_AHEAD = 4
@@ -70,14 +69,14 @@ def run(
     sink: Sink,
     output: Output | None = None,
     on_frame: Callable[[Frame, Stages], None] = lambda frame, stages: None,
-    surface: Callable[[], tuple[CardPlane, ...]] = tuple,
+    surface: Surface = tuple,
 ) -> Stages:
     """Takes everything out of the source, through the network, into the sink.
 
     Args:
         output: format and colour of the frames for the sink; None = the source's.
         on_frame: called after each written frame, on the caller's thread; for its times, not its pixels.
-        surface: gives the planes on a card that the next frame is to be made in; () = in the host's memory.
+        surface: where the next frame is to be made.
 
     Raises:
         Whatever a stage raises; then nothing is in flight any more but what the upscaler still holds.
@@ -85,7 +84,7 @@ def run(
     stages = Stages()
     with Prefetch(source.items(), DECODED_AHEAD) as items:
         frames = _copying_packets(items, sink, stages)
-        for ticket in _in_flight(frames, upscaler, output, surface):
+        for ticket in upscaler.in_flight(frames, output, surface):
             with stages.spent_on("network"):
                 ticket.wait()
             with ticket as frame, stages.spent_on("encode"):
@@ -108,18 +107,6 @@ def _copying_packets(items: Iterable[Any], sink: Sink, stages: Stages) -> Iterat
         else:
             with stages.spent_on("encode"):
                 sink.copy(item)
-
-
-def _in_flight(
-    frames: Iterable[Frame], upscaler: Upscaler, output: Output | None, surface: Callable[[], tuple[CardPlane, ...]]
-) -> Iterator[Ticket]:
-    """Submits frames so that the ring is full while the oldest ticket is being claimed."""
-    flying: deque[Ticket] = deque()
-    for frame in frames:
-        flying.append(upscaler.submit(frame, output, surface()))
-        if len(flying) == upscaler.depth:
-            yield flying.popleft()
-    yield from flying
 
 
 class Prefetch:

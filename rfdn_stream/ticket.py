@@ -14,7 +14,12 @@ from rfdn_stream.errors import RfdnError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout
 
 HEAD = 256
-"""Bytes in front of a result's planes: its sum, a float32, in which any NaN or infinity shows. Keeps planes aligned."""
+"""Bytes in front of the results' planes: each result's sum, a float32, in which any NaN or infinity shows."""
+
+
+def place(layout: Layout, index: int) -> int:
+    """Where picture `index` of several begins, which lie behind one another, aligned, in one buffer; in bytes."""
+    return index * -(-layout.nbytes // HEAD) * HEAD
 
 
 class Owner(Protocol):
@@ -24,7 +29,7 @@ class Owner(Protocol):
     def device(self) -> Device:
         """Where the slot lies."""
 
-    def check(self, total: float, marks: tuple[Any, ...]) -> None:
+    def check(self, total: float, marks: tuple[Any, ...], share: float) -> None:
         """Looks at what came with the result; raises where it is no picture."""
 
     def release(self, slot: Slot) -> None:
@@ -32,7 +37,9 @@ class Owner(Protocol):
 
 
 class Ticket:
-    """A frame on its way. Claim it once: with `result()`, or as a context manager without a copy.
+    """A frame on its way, number `index` of `count` in its slot.
+
+    Claim it once: with `result()`, or as a context manager without a copy.
 
         frame = ticket.result()          # the frame owns its memory
         with ticket as frame:            # views of the slot, valid inside the block, on this thread
@@ -49,9 +56,12 @@ class Ticket:
         target: Layout,
         color: ColorSpec,
         into: tuple[CardPlane, ...] = (),
+        *,
+        index: int = 0,
+        count: int = 1,
     ) -> None:
         self._owner, self._source, self._target, self._color = owner, frame, target, color
-        self._into = into
+        self._into, self._index, self._count = into, index, count
         self._slot: Slot | None = slot
         self._result: Frame | None = None
         self._failure: BaseException | None = None
@@ -118,11 +128,11 @@ class Ticket:
             raise self._failure
         memory = self._owner.device.host(slot.pin_out, write=False)
         try:
-            self._owner.check(float(memory[:4].view(np.float32)[0]), self.marks)
+            self._owner.check(float(memory[:HEAD].view(np.float32)[self._index]), self.marks, 1 / self._count)
         except RfdnError as failure:
             self._failure = failure
             raise
-        planes = () if self._into else self._target.planes(memory[HEAD:])
+        planes = () if self._into else self._target.planes(memory[HEAD + place(self._target, self._index) :])
         return self._source.like(planes, self._target, self._color, self._into)
 
     def _leave(self) -> None:

@@ -9,7 +9,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,53 +19,28 @@ import torch
 
 from rfdn_stream import registry
 from rfdn_stream.arrays import Array, array_of, frame_of
+from rfdn_stream.batch import LARGEST, Batch, Surface, Work, check_batch, drain, fill, together
 from rfdn_stream.config import Size
 from rfdn_stream.devices.base import Device, NoDeviceError
 from rfdn_stream.devices.ring import Ring, Slot
-from rfdn_stream.engines.base import Engine, EngineUnavailableError
+from rfdn_stream.engines.base import Engine, EngineUnavailableError, enlarge, takes_batches
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat
 from rfdn_stream.kernels.resample import resample
 from rfdn_stream.nets.base import Network
 from rfdn_stream.nets.blend import denoised
 from rfdn_stream.nets.catalogue import ModelSpec, default_model, open_model
-from rfdn_stream.ticket import HEAD, Ticket
+from rfdn_stream.ticket import HEAD, Ticket, place
 
 log = logging.getLogger("rfdn_stream")
+
+MOST = 8  # frames that are put together unasked
 
 Output = tuple[PixelFormat, ColorSpec]
 
 
-@dataclass
-class Work:
-    """What the compute stream has done for the frames claimed so far, in seconds by the device's own clock."""
-
-    frames: int = 0
-    network_seconds: float = 0.0
-    colour_seconds: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-
-    def add(self, network: float, colour: float) -> None:
-        """One more frame, whichever thread claims it."""
-        with self._lock:
-            self.frames += 1
-            self.network_seconds += network
-            self.colour_seconds += colour
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One frame's way through the compute stream."""
-
-    ticket: Ticket
-    source: Layout
-    source_color: ColorSpec
-    target: Layout
-    target_color: ColorSpec
-
-
 class Upscaler:
-    """Enlarges frames with RFDN. Usable from several threads; up to `depth` frames are in flight.
+    """Enlarges frames with RFDN. Usable from several threads; up to `depth` frames, or batches, are in flight.
 
     Args:
         model: a name of the catalogue (`rfdn-stream models`), a weights file, or a description of one; None = the
@@ -84,6 +58,8 @@ class Upscaler:
         size: of the result, where it is not `scale` times the frame's: what the network gives is resampled (Lanczos).
         denoise: instead of a model: 0 = the model for images, 1 = the one for video, which removes what encoders
             leave; between, their weights mixed (`nets.blend`).
+        batch: frames that `map` and `in_flight` send through the network at once, 1 to 64; None = as many as the device
+            needs to be busy: one on a CPU, more small ones on a card, where the engine takes several.
 
     Attributes:
         device, engine, model: what runs, on what, with which weights (a `ModelSpec`).
@@ -113,9 +89,12 @@ class Upscaler:
         strength: float = 1.0,
         denoise: float | None = None,
         size: Size | None = None,
+        batch: int | None = None,
     ) -> None:
         if depth < 1:
             raise UsageError(f"depth {depth} is too small; a ring has at least one slot")
+        if batch is not None and not 1 <= batch <= LARGEST:
+            raise UsageError(f"batch {batch} is outside its range; choose 1 to {LARGEST} frames")
         if not 0 <= strength <= 1:
             raise UsageError(f"strength {strength:g} is outside its range; choose 0 (no network) to 1 (all of it)")
         if denoise is not None and model is not None:
@@ -126,13 +105,18 @@ class Upscaler:
         else:
             network, self.model = denoised(scale or 2, denoise)
         self.engine = _open_engine(self.device, engine, network, self.model, precision, tile)
+        if batch is not None and batch > 1 and not takes_batches(self.engine):
+            raise UsageError(
+                f"{self.engine.description} takes one frame at a time; leave out batch, or choose an engine"
+            )
         self.work = Work()
         self._dither = dither
         self._strength = strength
         self._size = size
-        self._rgb: torch.Tensor | None = None  # the compute stream's own; the last frame's size
+        self._batch = batch
+        self._rgb: torch.Tensor | None = None  # [N, 3, H, W], the compute stream's own; the last frames' size
         self._ring = Ring(self.device, depth)
-        self._tickets: dict[Slot, Ticket] = {}
+        self._tickets: dict[Slot, list[Ticket]] = {}
         self._turn = threading.Lock()
         self._closed = False
 
@@ -153,7 +137,7 @@ class Upscaler:
     @property
     def busy(self) -> int:
         """How many of the latest frames are not there yet."""
-        return sum(not ticket.done() for ticket in list(self._tickets.values()))
+        return sum(not ticket.done() for tickets in list(self._tickets.values()) for ticket in tickets)
 
     @property
     def description(self) -> str:
@@ -174,40 +158,83 @@ class Upscaler:
             output: format and colour of the result; None = the frame's own.
             into: planes in the card's memory that the result is to fill; without them it goes to the host.
         """
-        format, color = output or (frame.format, frame.color)
-        source = frame.layout
-        target = Layout(format, *self.size_of(frame.width, frame.height))
+        (ticket,) = self.submit_all((frame,), output, into)
+        return ticket
+
+    def submit_all(
+        self, frames: Sequence[Frame], output: Output | None = None, into: tuple[CardPlane, ...] = ()
+    ) -> list[Ticket]:
+        """Sends frames on their way together: one slot, one call of the network, a ticket each. Else as `submit`.
+
+        Raises:
+            UsageError: not 1 to 64 frames, or several that differ in format, size or colour or concern a card's memory.
+        """
+        check_batch(frames, into)
+        first, last = frames[0], len(frames) - 1
+        format, color = output or (first.format, first.color)
+        source, target = first.layout, Layout(format, *self.size_of(first.width, first.height))
+        sizes = place(source, last) + source.nbytes, HEAD + place(target, last) + target.nbytes
         with self._turn:
             if self._closed:
                 raise RfdnError("this Upscaler is closed; make a new one")
             slot = self._ring.next()
-            if slot in self._tickets:
-                self._tickets.pop(slot).detach()
-            back = HEAD if into else None
-            self._ring.acquire(slot, source.nbytes, HEAD + target.nbytes, from_host=not frame.card, back=back)
-            if not frame.card:
-                frame.copy_into(source.planes(self.device.host(slot.pin_in, write=True)))
-            ticket = Ticket(self, slot, frame, target, color, into)
+            for ticket in self._tickets.get(slot, ()):
+                ticket.detach()
+            self._ring.acquire(slot, *sizes, from_host=not first.card, back=HEAD if into else None)
+            if not first.card:
+                memory = self.device.host(slot.pin_in, write=True)
+                for index, frame in enumerate(frames):
+                    frame.copy_into(source.planes(memory[place(source, index) :]))
+            tickets = [
+                Ticket(self, slot, frame, target, color, into, index=index, count=len(frames))
+                for index, frame in enumerate(frames)
+            ]
             self._ring.enqueue(
                 slot,
                 self._compute,
-                _Job(ticket, source, frame.color, target, color),
-                fill=partial(_fill, layout=source, planes=frame.card) if frame.card else None,
-                drain=partial(_drain, layout=target, planes=into) if into else None,
+                Batch(tickets, source, first.color, target, color),
+                fill=partial(fill, layout=source, planes=first.card) if first.card else None,
+                drain=partial(drain, layout=target, planes=into) if into else None,
             )
-            self._tickets[slot] = ticket
-        return ticket
+            self._tickets[slot] = tickets
+        return tickets
+
+    def batch_for(self, frame: Frame) -> int:
+        """How many frames like this one `in_flight` sends together."""
+        if frame.card or not takes_batches(self.engine):
+            return 1
+        return self._batch or min(MOST, -(-self.device.fills // (frame.width * frame.height)))
+
+    def in_flight(
+        self, frames: Iterable[Frame], output: Output | None = None, surface: Surface = tuple
+    ) -> Iterator[Ticket]:
+        """Sends frames, in batches, and gives their tickets in order, so that the ring is full while one is claimed.
+
+        A frame's planes are to stay as they are until its ticket is given. Else as `submit`.
+        """
+        flying: deque[list[Ticket]] = deque()
+        for batch, into in together(frames, self.batch_for, surface):
+            flying.append(self.submit_all(batch, output, into))
+            if len(flying) == self.depth:
+                yield from flying.popleft()
+        while flying:
+            yield from flying.popleft()
 
     def map(self, frames: Iterable[Frame | Array]) -> Iterator[Frame | Array]:
-        """Enlarges frames in order, `depth` in flight; arrays give arrays, Frames give Frames."""
-        flying: deque[tuple[Ticket, Array | None]] = deque()
-        for item in frames:
-            array = None if isinstance(item, Frame) else item
-            flying.append((self.submit(item if isinstance(item, Frame) else frame_of(item)), array))
-            if len(flying) == self.depth:
-                yield _claimed(*flying.popleft())
-        while flying:
-            yield _claimed(*flying.popleft())
+        """Enlarges frames in order, several in flight; arrays give arrays, Frames give Frames.
+
+        Each is copied before the next one is asked for, so that its memory may be reused.
+        """
+        arrays: deque[Array | None] = deque()
+
+        def sent() -> Iterator[Frame]:
+            for item in frames:
+                frame = item if isinstance(item, Frame) else frame_of(item)
+                arrays.append(None if isinstance(item, Frame) else item)
+                yield frame if self.batch_for(frame) == 1 else frame.copy()
+
+        for ticket in self.in_flight(sent()):
+            yield _claimed(ticket, arrays.popleft())
 
     def __call__(self, image: Array) -> Array:
         """Enlarges one picture.
@@ -224,11 +251,11 @@ class Upscaler:
         """A ticket's reader is done with the slot."""
         self._ring.release(slot)
 
-    def check(self, total: float, marks: tuple[Any, ...]) -> None:
-        """Looks at what came with a result: its sum, and when the stages of its way were reached."""
+    def check(self, total: float, marks: tuple[Any, ...], share: float) -> None:
+        """Looks at what came with a result: its sum, when the stages of its way were reached, its share of a batch."""
         start, begun, ended, end = marks
         seconds = self.device.seconds
-        self.work.add(seconds(begun, ended), seconds(start, begun) + seconds(ended, end))
+        self.work.add(share * seconds(begun, ended), share * (seconds(start, begun) + seconds(ended, end)))
         if not np.isfinite(total):
             raise ModelError(
                 f"model {self.model.name} gave NaN or infinite values in {self.engine.precision}; "
@@ -247,35 +274,41 @@ class Upscaler:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close(abandon=kind is not None)
 
-    def _compute(self, dev_in: torch.Tensor, dev_out: torch.Tensor, job: _Job) -> None:
-        """Runs on the compute stream, and waits for nothing on it. A failure is this frame's alone."""
+    def _compute(self, dev_in: torch.Tensor, dev_out: torch.Tensor, batch: Batch) -> None:
+        """Runs on the compute stream, and waits for nothing on it. A failure is that of these frames alone."""
         try:
-            kernels, mark, size = self.device.kernels, self.device.mark, (3, job.source.height, job.source.width)
+            kernels, mark = self.device.kernels, self.device.mark
             start = mark()
-            if self._rgb is None or self._rgb.shape != size:
-                self._rgb = torch.empty(size, device=dev_in.device)
-            kernels.pre(_planes(dev_in, job.source), job.source.format, job.source_color, self._rgb)
+            rgb = self._room(len(batch.tickets), batch.source, dev_in.device)
+            batch.decode(kernels, dev_in, rgb)
             begun = mark()
-            result = self._enlarged(self._rgb, job.target.height, job.target.width)
+            result = self._enlarged(rgb, batch.target.height, batch.target.width)
             ended = mark()
-            # Looked at when the frame is claimed (`check`): a look from here would wait for the card.
-            torch.sum(result, dim=(0, 1, 2), dtype=torch.float32, out=dev_out[:4].view(torch.float32)[0])
-            planes = _planes(dev_out[HEAD:], job.target)
-            kernels.post(result, planes, job.target.format, job.target_color, dither=self._dither)
-            job.ticket.marks = (start, begun, ended, mark())
+            batch.encode(kernels, result, dev_out, dither=self._dither)
+            batch.mark(start, begun, ended, mark())
         except torch.OutOfMemoryError:
-            job.ticket.fail(
-                DeviceError(f"{self.device.name} is out of memory; end other programs that use it, or choose a --tile")
+            batch.fail(
+                DeviceError(
+                    f"{self.device.name} is out of memory; end other programs that use it, or choose a --tile "
+                    "or a smaller --batch"
+                )
             )
-        except Exception as failure:  # noqa: BLE001 - raised where the ticket is claimed
-            job.ticket.fail(failure)
+        except Exception as failure:  # noqa: BLE001 - raised where the tickets are claimed
+            batch.fail(failure)
+
+    def _room(self, count: int, source: Layout, device: torch.device) -> torch.Tensor:
+        """Float32 [count, 3, H, W], kept for the next frames."""
+        size = (3, source.height, source.width)
+        if self._rgb is None or self._rgb.shape[1:] != size or len(self._rgb) < count:
+            self._rgb = torch.empty((count, *size), device=device)
+        return self._rgb[:count]
 
     def _enlarged(self, rgb: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """RGB [3, height, width] of [3, H, W]: the network's result, blended with the plainly resampled source."""
+        """RGB [N, 3, height, width] of [N, 3, H, W]: the network's, blended with the plainly resampled source."""
         if self._strength == 0:
             return resample(rgb, height, width)
-        result = self.engine(rgb)
-        if result.shape[1:] != (height, width):
+        result = enlarge(self.engine, rgb)
+        if result.shape[2:] != (height, width):
             result = resample(result.float(), height, width)
         if self._strength == 1:
             return result
@@ -338,24 +371,3 @@ def _engine(name: str) -> Callable[..., Engine]:
 
 def _claimed(ticket: Ticket, array: Array | None) -> Frame | Array:
     return ticket.result() if array is None else array_of(ticket.result(), array)
-
-
-def _fill(buffer: torch.Tensor, *, layout: Layout, planes: Sequence[CardPlane]) -> None:
-    """From the card's memory into a slot, on the stream of the uploads."""
-    for target, plane in zip(_planes(buffer, layout), planes, strict=True):
-        if plane.ready is not None:
-            plane.ready.wait()
-        target.copy_(plane.tensor, non_blocking=True)
-
-
-def _drain(buffer: torch.Tensor, *, layout: Layout, planes: Sequence[CardPlane]) -> None:
-    """From a slot into the card's memory, on the stream of the downloads."""
-    for source, plane in zip(_planes(buffer[HEAD:], layout), planes, strict=True):
-        plane.tensor.copy_(source, non_blocking=True)
-
-
-def _planes(buffer: torch.Tensor, layout: Layout) -> list[torch.Tensor]:
-    """Layout.planes for tensors."""
-    dtype = getattr(torch, layout.format.dtype.name)  # they have the same names in NumPy and torch
-    sizes = [int(np.prod(s)) * layout.format.dtype.itemsize for s in layout.shapes]
-    return [buffer[o : o + n].view(dtype).view(s) for o, n, s in zip(layout.offsets, sizes, layout.shapes, strict=True)]

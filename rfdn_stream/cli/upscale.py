@@ -131,6 +131,14 @@ def upscale_command(
             rich_help_panel=HOW,
         ),
     ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Frames that go through the network at once. [dim]Default: several small ones on a card.[/]",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     dither: Annotated[
         bool, typer.Option("--dither", help="Ordered dither instead of rounding.", rich_help_panel=HOW)
     ] = False,
@@ -188,6 +196,7 @@ def upscale_command(
         decode=decode,
         precision=precision,
         tile=tile,
+        batch=batch,
         dither=dither,
         strength=strength,
         denoise=denoise,

@@ -65,12 +65,14 @@ class Device(Protocol):
         torch_device: where engines put their weights.
         kernels: the colour kernels that run on its tensors (`kernels.base`).
         engines: names of registry.ENGINES that run on it, the best first.
+        fills: pixels put into the network at once that keep all of it busy; of smaller frames several travel together.
     """
 
     name: str
     torch_device: torch.device
     kernels: ColorKernels
     engines: tuple[str, ...]
+    fills: int
 
     def stream(self, name: str) -> Stream:
         """The stream of that name, made at the first call."""

@@ -111,6 +111,7 @@ class CpuDevice:
     torch_device = torch.device("cpu")
     kernels: ColorKernels = cpu
     engines: tuple[str, ...] = ("winograd", "torch")
+    fills = 1
 
     def __init__(self, index: int | None = None, *, check: bool = False) -> None:
         if index is not None:

@@ -1,12 +1,12 @@
 """The ring of slots: everything mutable of the pipeline, and the only synchronisation in it.
 
-A slot owns the four buffers and three events of one frame in flight:
+A slot owns the four buffers and three events of one frame in flight, or of a few that travel together:
 
     pin_in --h2d--> dev_in --compute--> dev_out --d2h--> pin_out
 
 Copies up, computation and copies down have a stream each, so that they overlap between frames. Four
 waits order them: compute waits for h2d, d2h waits for compute, whoever reads pin_out waits for d2h, and so
-does whoever fills a slot again. No other synchronisation exists.
+does whoever fills a slot again, who takes over from every reader besides. No other synchronisation exists.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from rfdn_stream.devices.base import Buffer, Device
 
 
 class Slot:
-    """One frame in flight. Buffers grow to the largest frame that they have held."""
+    """What is in flight together. Buffers grow to the most that they have held."""
 
     def __init__(self, device: Device, index: int) -> None:
         self.h2d, self.compute, self.d2h = (device.event(n) for n in ("h2d", "compute", "d2h"))
         self.pin_in = self.dev_in = self.dev_out = self.pin_out = device.pinned(0, f"empty[{index}]")
         self.in_bytes = self.out_bytes = self.back = 0
-        self.released: Any = None
+        self.released: list[Any] = []
         self._device, self._index = device, index
 
     def reserve(self, in_bytes: int, out_bytes: int, *, from_host: bool = True, back: int | None = None) -> None:
@@ -59,7 +59,7 @@ class Ring:
     def acquire(
         self, slot: Slot, in_bytes: int, out_bytes: int, *, from_host: bool = True, back: int | None = None
     ) -> None:
-        """Makes a slot ready to be filled: its previous frame was read, or nobody will read it.
+        """Makes a slot ready to be filled: what it held was read, or nobody will read it.
 
         Args:
             in_bytes, out_bytes: of dev_in and dev_out.
@@ -67,8 +67,10 @@ class Ring:
             back: bytes from the start of dev_out that come back to pin_out; None = all.
         """
         slot.d2h.synchronize()
-        self.device.observe(slot.released)
+        for token in slot.released:
+            self.device.observe(token)
         slot.reserve(in_bytes, out_bytes, from_host=from_host, back=back)
+        slot.released.clear()
 
     def enqueue(
         self,
@@ -101,5 +103,5 @@ class Ring:
         self._down.record(slot.d2h)
 
     def release(self, slot: Slot) -> None:
-        """The calling thread has read pin_out and leaves the slot to the next frame."""
-        slot.released = self.device.publish()
+        """The calling thread has read pin_out, or its part of it, and leaves that to the next frame."""
+        slot.released.append(self.device.publish())

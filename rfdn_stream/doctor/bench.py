@@ -62,11 +62,13 @@ def measure(upscaler: Upscaler, width: int, height: int, seconds: float = SECOND
     """
     frames = _pictures(width, height)
     took = 0.0
+    batch = upscaler.batch_for(frames[0])
     for frame in frames[:2]:  # the first one is not counted: a size is prepared with it
         start = time.perf_counter()
-        upscaler.submit(frame).result()
+        for ticket in upscaler.submit_all([frame] * batch):
+            ticket.result()
         took = time.perf_counter() - start
-    count = max(2, round(seconds / took))
+    count = max(2, round(seconds / took)) * batch
     work = upscaler.work
     network, colour = work.network_seconds, work.colour_seconds
     start = time.perf_counter()

@@ -29,6 +29,7 @@ class CompiledEngine(GraphEngine):
     """
 
     how = "torch.compile"
+    batches = False  # the last frames of a clip would be one more shape, and take a minute
 
     def __init__(
         self,

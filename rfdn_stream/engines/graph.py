@@ -1,6 +1,6 @@
-"""torch with a CUDA graph for each of the last few sizes: all kernels of a frame are launched as one.
+"""torch with a CUDA graph for each of the last few shapes: all kernels of a frame, or of a batch, are launched as one.
 
-A graph replays the very kernels, on the very memory, that it was recorded with. So each size has a picture that is
+A graph replays the very kernels, on the very memory, that it was recorded with. So each shape has a picture that is
 filled before and a result that is read after; no memory is asked for in between.
 """
 
@@ -21,7 +21,7 @@ from rfdn_stream.nets.catalogue import ModelSpec
 
 log = logging.getLogger("rfdn_stream")
 
-KEPT = 4  # sizes
+KEPT = 4  # shapes, of which a batch is part
 WARM_UPS = 2  # runs before recording, in which cuDNN chooses its kernels
 
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -62,7 +62,7 @@ class CudaGraphs:
 
 @dataclass(frozen=True)
 class _Shot:
-    """A recorded size."""
+    """A recorded shape."""
 
     picture: torch.Tensor
     result: torch.Tensor
@@ -92,52 +92,48 @@ class GraphEngine(TorchEngine):
     ) -> None:
         super().__init__(network, spec, device, precision, tile, multiple=multiple)
         self._record = record or CudaGraphs()
-        self._shots: OrderedDict[tuple[int, int], _Shot | None] = OrderedDict()
+        self._shots: OrderedDict[torch.Size, _Shot | None] = OrderedDict()
 
-    def _frame(self, rgb: torch.Tensor) -> torch.Tensor:
+    def _frames(self, rgb: torch.Tensor) -> torch.Tensor:
         shot = self._shot(rgb)
         if shot is None:
             return self._whole(rgb)
-        shot.picture[0].copy_(rgb)
+        shot.picture.copy_(rgb)
         shot.replay()
         return shot.result
 
     def _shot(self, rgb: torch.Tensor) -> _Shot | None:
-        """What was recorded for this size; None where that is not possible."""
-        _, height, width = rgb.shape
-        if min(height, width) < self._minimum:
+        """What was recorded for this shape [N, 3, H, W]; None where that is not possible."""
+        if min(rgb.shape[2:]) < self._minimum:
             return None
-        size = height, width
-        if size not in self._shots:
+        if rgb.shape not in self._shots:
             if len(self._shots) == KEPT:
                 self._wait()  # it may still be running
                 self._shots.popitem(last=False)
-            self._shots[size] = self._recorded(rgb)
-        self._shots.move_to_end(size)
-        return self._shots[size]
+            self._shots[rgb.shape] = self._recorded(rgb)
+        self._shots.move_to_end(rgb.shape)
+        return self._shots[rgb.shape]
 
     def _recorded(self, rgb: torch.Tensor) -> _Shot | None:
-        picture = torch.empty(
-            (1, *rgb.shape), dtype=self._dtype, device=self._device, memory_format=torch.channels_last
-        )
-        picture[0].copy_(rgb)
+        picture = torch.empty(rgb.shape, dtype=self._dtype, device=self._device, memory_format=torch.channels_last)
+        picture.copy_(rgb)
         network = self._chosen(picture)
         try:
-            result, replay = self._record(lambda: network(picture)[0])
+            result, replay = self._record(lambda: network(picture))
         except RuntimeError as failure:
             if out_of_memory(failure):
                 raise
             log.warning(
                 "no CUDA graph for frames of %dx%d, going on without, which is slower: %s",
+                rgb.shape[3],
                 rgb.shape[2],
-                rgb.shape[1],
                 str(failure).partition("\n")[0],
             )
             return None
         return _Shot(picture, result, replay)
 
     def _chosen(self, picture: torch.Tensor) -> Network:
-        """What is recorded for pictures of this size [1, 3, H, W]."""
+        """What is recorded for pictures of this shape [N, 3, H, W]."""
         network: Network = self._network
         return network
 

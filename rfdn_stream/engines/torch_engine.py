@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from rfdn_stream.engines.base import one_by_one
 from rfdn_stream.engines.padding import pad_channels
 from rfdn_stream.engines.tiling import SMALLEST, largest_tile, run_tiled
 from rfdn_stream.errors import DeviceError, UsageError
@@ -76,6 +77,7 @@ class TorchEngine:
     """
 
     how = "torch"
+    batches = True
 
     def __init__(
         self,
@@ -101,7 +103,8 @@ class TorchEngine:
         self._dtype = DTYPES[self.precision]
         self._bytes_per_pixel = spec.activation_floats_per_pixel * self._dtype.itemsize
         self._device = device
-        self._tiles: dict[tuple[int, int], int] = {}
+        self._tiles: dict[tuple[int, int, int], int] = {}
+        self._alone = False  # whether memory was too small for a batch
         if multiple is None:
             multiple = PADDED_TO if device.type == "cuda" and self._dtype.itemsize == 2 else 1
         network = pad_channels(network, multiple).eval().requires_grad_(False)
@@ -118,11 +121,15 @@ class TorchEngine:
 
     @torch.inference_mode()
     def __call__(self, rgb: torch.Tensor) -> torch.Tensor:
+        if rgb.ndim == 4:
+            return self._batch(rgb)
         _, height, width = rgb.shape
         tile = self._tile_for(height, width) if self.tile is None else self.tile
         while True:
             try:
-                return run_tiled(self._whole, rgb, self.scale, tile) if tile else self._frame(rgb)
+                if tile:
+                    return run_tiled(lambda piece: self._whole(piece[None])[0], rgb, self.scale, tile)
+                return self._frames(rgb[None])[0]
             except RuntimeError as failure:
                 if not out_of_memory(failure):
                     raise
@@ -136,25 +143,40 @@ class TorchEngine:
             self.tile = tile
             log.warning("out of memory: going on with tiles of %d px from this frame on", tile)
 
-    def _frame(self, rgb: torch.Tensor) -> torch.Tensor:
-        """A whole frame, where it fits into memory."""
+    def _batch(self, rgb: torch.Tensor) -> torch.Tensor:
+        """[N, 3, H, W] at once, or one after the other where they do not fit into memory together."""
+        count, _, height, width = rgb.shape
+        tile = self._tile_for(height, width, count) if self.tile is None else self.tile
+        if not (tile or self._alone):
+            try:
+                return self._frames(rgb)
+            except RuntimeError as failure:
+                if not out_of_memory(failure):
+                    raise
+            self._give_back()
+            self._alone = True
+            log.warning("out of memory: going on with one frame at a time")
+        return one_by_one(self, rgb)
+
+    def _frames(self, rgb: torch.Tensor) -> torch.Tensor:
+        """Whole frames [N, 3, H, W], where they fit into memory."""
         return self._whole(rgb)
 
     def _whole(self, rgb: torch.Tensor) -> torch.Tensor:
-        _, height, width = rgb.shape
-        x = rgb[None]
+        *_, height, width = rgb.shape
+        x = rgb
         right, bottom = max(0, self._minimum - width), max(0, self._minimum - height)
         if right or bottom:
             x = F.pad(x, (0, right, 0, bottom), mode="replicate")
         x = x.to(dtype=self._dtype, memory_format=torch.channels_last)
-        result: torch.Tensor = self._network(x)[0, :, : self.scale * height, : self.scale * width]
+        result: torch.Tensor = self._network(x)[..., : self.scale * height, : self.scale * width]
         return result
 
-    def _tile_for(self, height: int, width: int) -> int:
-        """The tile for frames of a size, settled once: later much of the memory in use is the engine's own."""
-        size = height, width
+    def _tile_for(self, height: int, width: int, count: int = 1) -> int:
+        """The tile for so many frames of a size at once, settled once: later much of the memory in use is our own."""
+        size = count, height, width
         if size not in self._tiles:
-            self._tiles[size] = largest_tile(height, width, self._max_pixels(height, width))
+            self._tiles[size] = largest_tile(height, width, self._max_pixels(height, width) // count)
         return self._tiles[size]
 
     def _max_pixels(self, height: int, width: int) -> int:
