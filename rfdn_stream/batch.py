@@ -60,9 +60,13 @@ class Batch:
 
 @dataclass
 class Work:
-    """What the compute stream has done for the frames claimed so far, in seconds by the device's own clock."""
+    """What the compute stream has done for the frames claimed so far, in seconds by the device's own clock.
+
+    `reused` of these frames were the same as one before, and cost it nothing.
+    """
 
     frames: int = 0
+    reused: int = 0
     network_seconds: float = 0.0
     colour_seconds: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -73,6 +77,12 @@ class Work:
             self.frames += 1
             self.network_seconds += network
             self.colour_seconds += colour
+
+    def add_reused(self) -> None:
+        """One more frame that has the result of one before."""
+        with self._lock:
+            self.frames += 1
+            self.reused += 1
 
 
 def together(

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -25,11 +26,12 @@ from rfdn_stream.devices.base import Device, NoDeviceError
 from rfdn_stream.devices.ring import Ring, Slot
 from rfdn_stream.engines.base import Engine, EngineUnavailableError
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
-from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat
+from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat, Plane
 from rfdn_stream.kernels.resample import resample
 from rfdn_stream.nets.base import Network
 from rfdn_stream.nets.blend import denoised
 from rfdn_stream.nets.catalogue import ModelSpec, default_model, open_model
+from rfdn_stream.reuse import MODES, Memory, Result, Sent
 from rfdn_stream.ticket import HEAD, Ticket, place
 
 log = logging.getLogger("rfdn_stream")
@@ -60,6 +62,8 @@ class Upscaler:
             leave; between, their weights mixed (`nets.blend`).
         batch: frames that `map` and `in_flight` send through the network at once, 1 to 64, where the engine takes
             several; None = as many as the device needs to be busy: one on a CPU, more small ones on a card.
+        reuse: ``frames``: one that is the same as one of the last few, to the bit, gets that one's result, which is
+            exact; ``off``: every frame goes through the network.
 
     Attributes:
         device, engine, model: what runs, on what, with which weights (a `ModelSpec`).
@@ -90,11 +94,14 @@ class Upscaler:
         denoise: float | None = None,
         size: Size | None = None,
         batch: int | None = None,
+        reuse: str = "frames",
     ) -> None:
         if depth < 1:
             raise UsageError(f"depth {depth} is too small; a ring has at least one slot")
         if batch is not None and not 1 <= batch <= LARGEST:
             raise UsageError(f"batch {batch} is outside its range; choose 1 to {LARGEST} frames")
+        if reuse not in MODES:
+            raise UsageError(f"unknown reuse {reuse!r}; choose {', '.join(MODES)}")
         if not 0 <= strength <= 1:
             raise UsageError(f"strength {strength:g} is outside its range; choose 0 (no network) to 1 (all of it)")
         if denoise is not None and model is not None:
@@ -113,7 +120,10 @@ class Upscaler:
         self._rgb: torch.Tensor | None = None  # [N, 3, H, W], the compute stream's own; the last frames' size
         self._ring = Ring(self.device, depth)
         self._tickets: dict[Slot, list[Ticket]] = {}
+        self._reuse = reuse
+        self._memory = Memory(self.device)
         self._turn = threading.Lock()
+        self._turned: Any = None  # for the next thread that has the turn: what the last one has seen and done
         self._closed = False
 
     @property
@@ -143,7 +153,9 @@ class Upscaler:
         share = "" if self._strength == 1 else f", strength {self._strength:g}"
         return f"{self.model.name} on {self.device.name}, {self.engine.description}{share}"
 
-    def submit(self, frame: Frame, output: Output | None = None, into: tuple[CardPlane, ...] = ()) -> Ticket:
+    def submit(
+        self, frame: Frame, output: Output | None = None, into: tuple[CardPlane, ...] = (), *, fresh: bool = False
+    ) -> Ticket:
         """Sends a frame on its way and returns at once, unless all slots are in flight.
 
         Then the oldest frame's result is moved out of its slot first (its ticket keeps it).
@@ -153,12 +165,18 @@ class Upscaler:
                 read until its result is there, and never passes through the host.
             output: format and colour of the result; None = the frame's own.
             into: planes in the card's memory that the result is to fill; without them it goes to the host.
+            fresh: goes through the network whatever `reuse` says, and gives its result to no other frame.
         """
-        (ticket,) = self.submit_all((frame,), output, into)
+        (ticket,) = self.submit_all((frame,), output, into, fresh=fresh)
         return ticket
 
     def submit_all(
-        self, frames: Sequence[Frame], output: Output | None = None, into: tuple[CardPlane, ...] = ()
+        self,
+        frames: Sequence[Frame],
+        output: Output | None = None,
+        into: tuple[CardPlane, ...] = (),
+        *,
+        fresh: bool = False,
     ) -> list[Ticket]:
         """Sends frames on their way together: one slot, one call of the network, a ticket each. Else as `submit`.
 
@@ -166,34 +184,79 @@ class Upscaler:
             UsageError: not 1 to 64 frames, or several that differ in format, size or colour or concern a card's memory.
         """
         check_batch(frames, into)
-        first, last = frames[0], len(frames) - 1
+        first = frames[0]
         format, color = output or (first.format, first.color)
-        source, target = first.layout, Layout(format, *self.size_of(first.width, first.height))
-        sizes = place(source, last) + source.nbytes, HEAD + place(target, last) + target.nbytes
+        result = Layout(format, *self.size_of(first.width, first.height)), color
+        with self._own_turn():
+            if fresh or into or self._reuse == "off":
+                return self._send(frames, result, into, fresh=True)[1]
+            return self._send_new(frames, result)
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        """One thread at a time sends; it takes over from the one before."""
         with self._turn:
             if self._closed:
                 raise RfdnError("this Upscaler is closed; make a new one")
-            slot = self._ring.next()
-            for ticket in self._tickets.get(slot, ()):
-                ticket.detach()
-            self._ring.acquire(slot, *sizes, from_host=not first.card, back=HEAD if into else None)
-            if not first.card:
-                memory = self.device.host(slot.pin_in, write=True)
-                for index, frame in enumerate(frames):
-                    frame.copy_into(source.planes(memory[place(source, index) :]))
-            tickets = [
-                Ticket(self, slot, frame, target, color, into, index=index, count=len(frames))
-                for index, frame in enumerate(frames)
-            ]
-            self._ring.enqueue(
-                slot,
-                self._compute,
-                Batch(tickets, source, first.color, target, color),
-                fill=partial(fill, layout=source, planes=first.card) if first.card else None,
-                drain=partial(drain, layout=target, planes=into) if into else None,
-            )
-            self._tickets[slot] = tickets
+            self.device.observe(self._turned)
+            try:
+                yield
+            finally:
+                self._turned = self.device.publish()
+
+    def _send_new(self, frames: Sequence[Frame], result: Result) -> list[Ticket]:
+        """Sends those that are not the same as one before."""
+        new, found = self._memory.sort(frames, result, self._again)
+        slot, made = self._send(new, result) if new else (None, [])
+        tickets: list[Ticket] = []
+        for frame, known in zip(frames, found, strict=True):
+            ticket = known if isinstance(known, Ticket) else made[known]
+            if slot is not None and ticket in tickets:
+                ticket = self._again(ticket, slot, frame)
+            tickets.append(ticket)
         return tickets
+
+    def _again(self, first: Ticket, slot: Slot, frame: Frame) -> Ticket:
+        """A ticket for the same frame, whose result is, or will be, in that slot."""
+        ticket = first.again(slot, frame)
+        # A new list, as `busy` may be reading the old one.
+        self._tickets[slot] = [*(other for other in self._tickets[slot] if not other.claimed), ticket]
+        return ticket
+
+    def _send(
+        self, frames: Sequence[Frame], result: Result, into: tuple[CardPlane, ...] = (), *, fresh: bool = False
+    ) -> tuple[Slot, list[Ticket]]:
+        """Copies frames into the next slot, and sends that on its way."""
+        (target, color), first, last = result, frames[0], len(frames) - 1
+        source = first.layout
+        sizes = place(source, last) + source.nbytes, HEAD + place(target, last) + target.nbytes
+        slot = self._ring.next()
+        for ticket in self._tickets.get(slot, ()):
+            ticket.detach()
+        self._memory.forget(slot)
+        self._ring.acquire(slot, *sizes, from_host=not first.card, back=HEAD if into else None)
+        copies: list[tuple[Plane, ...]] = []
+        if not first.card:
+            memory = self.device.host(slot.pin_in, write=True)
+            copies = [source.planes(memory[place(source, index) :]) for index in range(len(frames))]
+            for frame, planes in zip(frames, copies, strict=True):
+                frame.copy_into(planes)
+        tickets = [
+            Ticket(self, slot, frame, target, color, into, index=index, count=len(frames))
+            for index, frame in enumerate(frames)
+        ]
+        self._ring.enqueue(
+            slot,
+            self._compute,
+            Batch(tickets, source, first.color, target, color),
+            fill=partial(fill, layout=source, planes=first.card) if first.card else None,
+            drain=partial(drain, layout=target, planes=into) if into else None,
+        )
+        self._tickets[slot] = tickets
+        if copies and not fresh:
+            frame = Frame(copies[-1], first.format, first.width, first.height, first.color)
+            self._memory.keep(Sent(slot, tickets[-1], frame, result))
+        return slot, tickets
 
     def batch_for(self, frame: Frame) -> int:
         """How many frames like this one `in_flight` sends together."""
@@ -248,10 +311,16 @@ class Upscaler:
         self._ring.release(slot)
 
     def check(self, total: float, marks: tuple[Any, ...], share: float) -> None:
-        """Looks at what came with a result: its sum, when the stages of its way were reached, its share of a batch."""
-        start, begun, ended, end = marks
-        seconds = self.device.seconds
-        self.work.add(share * seconds(begun, ended), share * (seconds(start, begun) + seconds(ended, end)))
+        """Looks at what came with a result: its sum, when the stages of its way were reached, its share of a batch.
+
+        One that is reused has no `marks`.
+        """
+        if marks:
+            start, begun, ended, end = marks
+            seconds = self.device.seconds
+            self.work.add(share * seconds(begun, ended), share * (seconds(start, begun) + seconds(ended, end)))
+        else:
+            self.work.add_reused()
         if not np.isfinite(total):
             raise ModelError(
                 f"model {self.model.name} gave NaN or infinite values in {self.engine.precision}; "
