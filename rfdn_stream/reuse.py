@@ -28,12 +28,22 @@ Result = tuple[Layout, ColorSpec]
 
 @dataclass(frozen=True)
 class Sent:
-    """A frame on its way, or there: `frame` is a view of its codes in the slot, `ticket` was the first for them."""
+    """A frame on its way, or there.
+
+    Args:
+        slot: where; `ticket`: the first one for it.
+        frame: a view of its codes there.
+        result: what is made of it.
+        number: in the order of sending.
+        shared: whether others may have its result.
+    """
 
     slot: Slot
     ticket: Ticket
     frame: Frame
     result: Result
+    number: int
+    shared: bool
 
 
 class Memory:
@@ -54,11 +64,20 @@ class Memory:
     def first(self, frame: Frame, result: Result) -> Sent | None:
         """The same frame, sent before, of which the same is made; one that is known to have failed does not count."""
         for sent in islice(reversed(self._sent.values()), LOOKED_AT):
-            if sent.result == result and not sent.ticket.failed and alike(sent.frame, frame):
+            wanted = sent.shared and sent.result == result and not sent.ticket.failed
+            if wanted and alike(sent.frame, frame):
                 self._device.host(sent.slot.pin_in, write=False)
                 if same(sent.frame.planes, frame.planes):
                     return sent
         return None
+
+    def before(self, number: int, frame: Frame) -> Frame | None:
+        """The frame that was sent as the one before that number, if this one can be compared with it."""
+        sent = next(reversed(self._sent.values()), None)
+        if sent is None or sent.number != number - 1 or not alike(sent.frame, frame):
+            return None
+        self._device.host(sent.slot.pin_in, write=False)
+        return sent.frame
 
     def sort(
         self, frames: Sequence[Frame], result: Result, again: Callable[[Ticket, Slot, Frame], Ticket]

@@ -25,6 +25,7 @@ from rfdn_stream.config import Size
 from rfdn_stream.devices.base import Device, NoDeviceError
 from rfdn_stream.devices.ring import Ring, Slot
 from rfdn_stream.engines.base import Engine, EngineUnavailableError
+from rfdn_stream.engines.regions import Change, Regions
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat, Plane
 from rfdn_stream.kernels.resample import resample
@@ -63,7 +64,8 @@ class Upscaler:
         batch: frames that `map` and `in_flight` send through the network at once, 1 to 64, where the engine takes
             several; None = as many as the device needs to be busy: one on a CPU, more small ones on a card.
         reuse: ``frames``: one that is the same as one of the last few, to the bit, gets that one's result, which is
-            exact; ``off``: every frame goes through the network.
+            exact; ``regions``: of the others, too, what is still is kept, which is nearly exact (`engines.regions`);
+            ``off``: every frame goes through the network.
 
     Attributes:
         device, engine, model: what runs, on what, with which weights (a `ModelSpec`).
@@ -112,6 +114,11 @@ class Upscaler:
         else:
             network, self.model = denoised(scale or 2, denoise)
         self.engine = _open_engine(self.device, engine, network, self.model, precision, tile)
+        if reuse == "regions" and getattr(self.engine, "prepares", False):
+            raise UsageError(
+                f"reuse regions does not go with {self.engine.description}; choose engine torch, or frames"
+            )
+        self._regions = Regions(self.model.options) if reuse == "regions" and strength > 0 else None
         self.work = Work()
         self._dither = dither
         self._strength = strength
@@ -122,6 +129,7 @@ class Upscaler:
         self._tickets: dict[Slot, list[Ticket]] = {}
         self._reuse = reuse
         self._memory = Memory(self.device)
+        self._number = 0  # of the last frame that was sent
         self._turn = threading.Lock()
         self._turned: Any = None  # for the next thread that has the turn: what the last one has seen and done
         self._closed = False
@@ -230,6 +238,7 @@ class Upscaler:
         (target, color), first, last = result, frames[0], len(frames) - 1
         source = first.layout
         sizes = place(source, last) + source.nbytes, HEAD + place(target, last) + target.nbytes
+        change = self._change(frames)
         slot = self._ring.next()
         for ticket in self._tickets.get(slot, ()):
             ticket.detach()
@@ -248,19 +257,30 @@ class Upscaler:
         self._ring.enqueue(
             slot,
             self._compute,
-            Batch(tickets, source, first.color, target, color),
+            Batch(tickets, source, first.color, target, color, change),
             fill=partial(fill, layout=source, planes=first.card) if first.card else None,
             drain=partial(drain, layout=target, planes=into) if into else None,
         )
         self._tickets[slot] = tickets
-        if copies and not fresh:
+        if copies:
             frame = Frame(copies[-1], first.format, first.width, first.height, first.color)
-            self._memory.keep(Sent(slot, tickets[-1], frame, result))
+            self._memory.keep(Sent(slot, tickets[-1], frame, result, self._number, not fresh))
         return slot, tickets
+
+    def _change(self, frames: Sequence[Frame]) -> Change | None:
+        """What the next frame changes of the last one; None where that is not asked for."""
+        self._number += 1
+        if self._regions is None or len(frames) > 1:
+            return None
+        (frame,) = frames
+        before = self._memory.before(self._number, frame)
+        if before is None:
+            return Change(self._number)
+        return Change(self._number, self._regions.parts(before.planes, frame.planes, frame.format))
 
     def batch_for(self, frame: Frame) -> int:
         """How many frames like this one `in_flight` sends together."""
-        if frame.card or not getattr(self.engine, "batches", False):
+        if frame.card or self._regions or not getattr(self.engine, "batches", False):
             return 1
         return self._batch or min(MOST, -(-self.device.fills // (frame.width * frame.height)))
 
@@ -347,7 +367,7 @@ class Upscaler:
             rgb = self._room(len(batch.tickets), batch.source, dev_in.device)
             batch.decode(kernels, dev_in, rgb)
             begun = mark()
-            result = self._enlarged(rgb, batch.target.height, batch.target.width)
+            result = self._enlarged(rgb, batch.target.height, batch.target.width, batch.change)
             ended = mark()
             batch.encode(kernels, result, dev_out, dither=self._dither)
             batch.mark(start, begun, ended, mark())
@@ -365,17 +385,26 @@ class Upscaler:
             self._rgb = torch.empty((count, *size), device=device)
         return self._rgb[:count]
 
-    def _enlarged(self, rgb: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def _enlarged(self, rgb: torch.Tensor, height: int, width: int, change: Change | None) -> torch.Tensor:
         """RGB [N, 3, height, width] of [N, 3, H, W]: the network's, blended with the plainly resampled source."""
         if self._strength == 0:
             return resample(rgb, height, width)
-        result = self.engine(rgb) if len(rgb) > 1 else self.engine(rgb[0])[None]
+        result = self._network(rgb, change)
         if result.shape[2:] != (height, width):
             result = resample(result.float(), height, width)
         if self._strength == 1:
             return result
         plain = resample(rgb, height, width)
         return plain.lerp_(result.to(plain.dtype), self._strength)
+
+    def _network(self, rgb: torch.Tensor, change: Change | None) -> torch.Tensor:
+        if len(rgb) > 1:
+            return self.engine(rgb)
+        if self._regions is None or change is None:
+            return self.engine(rgb[0])[None]
+        result = self._regions(self.engine, rgb[0], change)[None]
+        self.work.keep(1 - self._regions.share)
+        return result
 
 
 def open_device(name: str) -> Device:

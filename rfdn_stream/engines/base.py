@@ -21,7 +21,8 @@ class Engine(Protocol):
         precision: ``fp32``, ``bf16``, ``fp16`` or ``int16``; what the network computes in.
         description: one line for people: which engine, which precision, and why.
 
-    An engine whose attribute `batches` is true takes several pictures of one size at once, too; it need not have one.
+    An engine whose attribute `batches` is true takes several pictures of one size at once, too; one whose
+    attribute `prepares` is true takes long to get ready for each new size. It need not have either.
     """
 
     scale: int
