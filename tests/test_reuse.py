@@ -1,4 +1,4 @@
-"""Frames that are not computed twice: exact in every order, from every thread, whatever fails; and no more than asked."""
+"""Frames that are not computed twice: exact in every order, from every thread, whatever fails."""
 
 import gc
 import random
@@ -6,6 +6,7 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def runs(frames):
     """Frames that are not the same as the one before."""
     return 1 + sum(
         (a.format, a.width, a.color) != (b.format, b.width, b.color) or not reuse.same(a.planes, b.planes)
-        for a, b in zip(frames, frames[1:])
+        for a, b in pairwise(frames)
     )
 
 
@@ -266,7 +267,7 @@ def test_a_failure_is_not_reused(gated, fail):
     first, waiting = gated.submit(frame), gated.submit(frame)
     gated.engine.open.set()
     for ticket in (waiting, first):  # the repeat was promised the first one's result, which does not come
-        with pytest.raises((ModelError, RuntimeError), match="NaN|injected"):
+        with pytest.raises((ModelError, RuntimeError), match=r"NaN|injected"):
             ticket.result()
     gated.engine.fail = None
     again = gated.submit(frame)
