@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from rfdn_stream import reuse
+from live_parts import InstantEngine, RecordingSink, ScriptedSource
+from media_samples import frames_of, make_clip, picture
+from rfdn_stream import reuse, upscale
 from rfdn_stream.devices.cpu import CpuDevice
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
-from rfdn_stream.frame import FORMATS, ColorSpec
+from rfdn_stream.frame import FORMATS, CardPlane, ColorSpec
+from rfdn_stream.jobs.report import LogReporter
+from rfdn_stream.live.session import LiveOptions, Session
 from rfdn_stream.multi import MultiUpscaler
 from rfdn_stream.upscaler import Upscaler
 from support import assert_frames_equal, random_frame
@@ -325,9 +329,93 @@ def test_an_unknown_mode_is_refused(tiny_model):
 def test_on_the_cards_side_nothing_is_compared(gated):
     """What is to be made in a card's memory has a place of its own for each frame."""
     frame = random_frame()
-    from rfdn_stream.frame import CardPlane
-
     into = tuple(CardPlane(torch.empty(s, dtype=torch.uint8)) for s in frame.format.plane_shapes(72, 56))
     for _ in range(2):
         assert gated.submit(frame, into=into).result().card == into
     assert gated.engine.calls == 2
+
+
+# Behind each door
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory):
+    """Four pictures, five frames each, losslessly coded."""
+
+    def show(made, index):
+        for plane, source in zip(made.planes, picture(index // 5, FORMATS["yuv420p"], 64, 48).planes, strict=True):
+            plane.update(bytes(source))
+
+    return make_clip(tmp_path_factory.mktemp("slides") / "slides.mkv", codec="ffv1", frames=20, prepare=show)
+
+
+class Notes(LogReporter):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize("mode", ["frames", "regions"])
+def test_a_file_is_the_same_and_the_report_says_so(slides, tiny_model, tmp_path, mode):
+    made, reporter = {}, Notes()
+    for reuse_ in ("off", mode):
+        target = tmp_path / f"{reuse_}.mkv"
+        options = {"model": tiny_model, "device": "cpu", "codec": "ffv1", "reuse": reuse_}
+        upscale(slides, target, **options, reporter=reporter if reuse_ == mode else None)
+        made[reuse_] = frames_of(target)
+    for (*time, a), (*same_time, b) in zip(made["off"], made[mode], strict=True):
+        assert time == same_time
+        for one, other in zip(a, b, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert "16 of 20 frames were the same as one just before" in reporter.notes
+
+
+def test_vapoursynth_asks_in_any_order(tiny_model):
+    vs = pytest.importorskip("vapoursynth", reason="needs VapourSynth: pip install 'rfdn-stream[vapoursynth]'")
+    from vsrfdn import pool, rfdn
+
+    shades = [0, 0, 90, 90, 90, 0, 0, 160, 160, 160] * 3
+    blank = vs.core.std.BlankClip(format=vs.YUV420P8, width=36, height=28, length=len(shades), keep=True)
+    clip = blank.std.FrameEval(lambda n: blank.std.BlankClip(color=[shades[n], 120, 130]))
+    results = {mode: rfdn(clip, model_path=tiny_model, device="cpu", reuse=mode) for mode in ("off", "frames")}
+    order = list(range(len(shades)))
+    random.Random(2).shuffle(order)
+    got = {mode: [(n, result.get_frame_async(n)) for n in order] for mode, result in results.items()}
+    for (n, one), (_, other) in zip(got["off"], got["frames"], strict=True):
+        for a, b in zip(one.result(), other.result(), strict=True):
+            np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=str(n))
+    reused = sorted(shared.upscaler.work.reused for shared in pool.POOL._shared.values())
+    assert reused[0] == 0
+    assert reused[-1] > 0
+    with pytest.raises(vs.Error, match="rfdn: unknown reuse 'never'; choose off, frames, regions"):
+        rfdn(clip, model_path=tiny_model, device="cpu", reuse="never")
+
+
+def test_a_still_live_picture_costs_nothing_and_motion_goes_on(tiny_model):
+    """A frame that is not computed leaves no step of the ladder behind for the next one."""
+
+    class Counting(InstantEngine):
+        calls = 0
+
+        def __call__(self, rgb):
+            self.calls += 1
+            return super().__call__(rgb)
+
+    still = random_frame(width=16, height=12)
+    frames = [replace(still, planes=tuple(p.copy() for p in still.planes), pts=pts) for pts in range(30)]
+    frames += [random_frame(width=16, height=12, seed=pts, pts=pts) for pts in range(30, 40)]
+    with Upscaler(tiny_model, device="cpu", depth=2) as upscaler:
+        upscaler.engine = engine = Counting()
+        sink = RecordingSink(keep=True)
+        status = Session(ScriptedSource(frames, pace=0.01), upscaler, [sink], LiveOptions(degrade=False)).run()
+        assert not upscaler.engine._plans
+        assert upscaler.work.reused > 10
+        assert status.made > 20
+    assert engine.calls < 30
+    with Upscaler(tiny_model, device="cpu", reuse="off") as upscaler:
+        upscaler.engine = InstantEngine()
+        for shot in sink.shots:
+            want = upscaler.submit(shot.before).result()
+            assert_frames_equal(replace(shot.frame, pts=want.pts, time_base=want.time_base, duration=0), want)
