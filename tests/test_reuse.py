@@ -4,6 +4,7 @@ import gc
 import random
 import threading
 import weakref
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -19,6 +20,8 @@ from rfdn_stream.devices.cpu import CpuDevice
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import FORMATS, CardPlane, ColorSpec
 from rfdn_stream.jobs.report import LogReporter
+from rfdn_stream.live.ladder import FULL, Step
+from rfdn_stream.live.pump import Pump
 from rfdn_stream.live.session import LiveOptions, Session
 from rfdn_stream.multi import MultiUpscaler
 from rfdn_stream.upscaler import Upscaler
@@ -391,6 +394,16 @@ def test_vapoursynth_asks_in_any_order(tiny_model):
     assert reused[-1] > 0
     with pytest.raises(vs.Error, match="rfdn: unknown reuse 'never'; choose off, frames, regions"):
         rfdn(clip, model_path=tiny_model, device="cpu", reuse="never")
+
+
+def test_what_a_step_has_made_is_not_reused_on_another(tiny_model):
+    """A picture that stands still while the ladder climbs is made anew, in full; then it stays."""
+    frame, plans, half = random_frame(), deque(maxlen=8), Step("half", part=0.5)
+    with Upscaler(tiny_model, device="cpu", depth=2) as upscaler:
+        pump = Pump(upscaler, plans, (frame.format, frame.color), (36, 28), None, lambda shot: None)
+        repeats = [pump._made_by(step, frame).repeats for step in (half, half, FULL, FULL, half, FULL)]
+    assert repeats == [False, False, False, True, False, True]
+    assert list(plans) == [half, half, FULL, half]
 
 
 def test_a_still_live_picture_costs_nothing_and_motion_goes_on(tiny_model):
