@@ -24,7 +24,7 @@ from rfdn_stream.batch import LARGEST, Batch, Surface, Work, check_batch, drain,
 from rfdn_stream.config import Size
 from rfdn_stream.devices.base import Device, NoDeviceError
 from rfdn_stream.devices.ring import Ring, Slot
-from rfdn_stream.engines.base import Engine, EngineUnavailableError
+from rfdn_stream.engines.base import Engine, EngineUnavailableError, enlarge, takes_batches
 from rfdn_stream.engines.regions import Change, Regions
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat, Plane
@@ -61,8 +61,8 @@ class Upscaler:
         size: of the result, where it is not `scale` times the frame's: what the network gives is resampled (Lanczos).
         denoise: instead of a model: 0 = the model for images, 1 = the one for video, which removes what encoders
             leave; between, their weights mixed (`nets.blend`).
-        batch: frames that `map` and `in_flight` send through the network at once, 1 to 64, where the engine takes
-            several; None = as many as the device needs to be busy: one on a CPU, more small ones on a card.
+        batch: frames that `map` and `in_flight` send through the network at once, 1 to 64; None = as many as the device
+            needs to be busy: one on a CPU, more small ones on a card, where the engine takes several.
         reuse: ``frames``: one that is the same as one of the last few, to the bit, gets that one's result, which is
             exact; ``regions``: of the others, too, what is still is kept, which is nearly exact (`engines.regions`);
             ``off``: every frame goes through the network.
@@ -104,6 +104,8 @@ class Upscaler:
             raise UsageError(f"batch {batch} is outside its range; choose 1 to {LARGEST} frames")
         if reuse not in MODES:
             raise UsageError(f"unknown reuse {reuse!r}; choose {', '.join(MODES)}")
+        if reuse == "regions" and (batch or 1) > 1:
+            raise UsageError(f"reuse regions takes one frame at a time, not a batch of {batch}; leave out one of them")
         if not 0 <= strength <= 1:
             raise UsageError(f"strength {strength:g} is outside its range; choose 0 (no network) to 1 (all of it)")
         if denoise is not None and model is not None:
@@ -114,6 +116,10 @@ class Upscaler:
         else:
             network, self.model = denoised(scale or 2, denoise)
         self.engine = _open_engine(self.device, engine, network, self.model, precision, tile)
+        if batch is not None and batch > 1 and not takes_batches(self.engine):
+            raise UsageError(
+                f"{self.engine.description} takes one frame at a time; leave out batch, or choose an engine"
+            )
         if reuse == "regions" and getattr(self.engine, "prepares", False):
             raise UsageError(
                 f"reuse regions does not go with {self.engine.description}; choose engine torch, or frames"
@@ -280,7 +286,7 @@ class Upscaler:
 
     def batch_for(self, frame: Frame) -> int:
         """How many frames like this one `in_flight` sends together."""
-        if frame.card or self._regions or not getattr(self.engine, "batches", False):
+        if frame.card or self._regions or not takes_batches(self.engine):
             return 1
         return self._batch or min(MOST, -(-self.device.fills // (frame.width * frame.height)))
 
@@ -373,7 +379,10 @@ class Upscaler:
             batch.mark(start, begun, ended, mark())
         except torch.OutOfMemoryError:
             batch.fail(
-                DeviceError(f"{self.device.name} is out of memory; end other programs that use it, or choose a --tile")
+                DeviceError(
+                    f"{self.device.name} is out of memory; end other programs that use it, or choose a --tile "
+                    "or a smaller --batch"
+                )
             )
         except Exception as failure:  # noqa: BLE001 - raised where the tickets are claimed
             batch.fail(failure)
@@ -389,22 +398,17 @@ class Upscaler:
         """RGB [N, 3, height, width] of [N, 3, H, W]: the network's, blended with the plainly resampled source."""
         if self._strength == 0:
             return resample(rgb, height, width)
-        result = self._network(rgb, change)
+        if self._regions and change:
+            result = self._regions(self.engine, rgb[0], change)[None]
+            self.work.keep(1 - self._regions.share)
+        else:
+            result = enlarge(self.engine, rgb)
         if result.shape[2:] != (height, width):
             result = resample(result.float(), height, width)
         if self._strength == 1:
             return result
         plain = resample(rgb, height, width)
         return plain.lerp_(result.to(plain.dtype), self._strength)
-
-    def _network(self, rgb: torch.Tensor, change: Change | None) -> torch.Tensor:
-        if len(rgb) > 1:
-            return self.engine(rgb)
-        if self._regions is None or change is None:
-            return self.engine(rgb[0])[None]
-        result = self._regions(self.engine, rgb[0], change)[None]
-        self.work.keep(1 - self._regions.share)
-        return result
 
 
 def open_device(name: str) -> Device:

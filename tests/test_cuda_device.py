@@ -30,14 +30,17 @@ def runtime(monkeypatch):
     return FakeCuda(monkeypatch)
 
 
-@pytest.fixture
-def on_card(runtime, tiny_model):
-    """An Upscaler on a CudaDevice, every access watched from its first frame on."""
-    upscaler = Upscaler(tiny_model, device=HostWatchedDevice(runtime), engine="torch")
+@pytest.fixture(params=[1])
+def on_card(request, runtime, tiny_model):
+    """An Upscaler on a CudaDevice, every access watched from its first frame on. The parameter is its `batch`."""
+    upscaler = Upscaler(tiny_model, device=HostWatchedDevice(runtime), engine="torch", batch=request.param, reuse="off")
     runtime.log.clear()
     with runtime:
         yield upscaler
     upscaler.close(abandon=True)
+
+
+batches = pytest.mark.parametrize("on_card", [1, 2], indirect=True)
 
 
 # Order
@@ -59,6 +62,16 @@ def test_frames_come_out_as_from_the_cpu_and_nothing_is_unordered(on_card, tiny_
             assert_frames_equal(ticket.result(), want)
     assert on_card.work.frames == len(frames)
     assert on_card.work.network_seconds == len(frames)  # by the card's clock, here a second between any two marks
+
+
+@pytest.mark.parametrize("on_card", [2, 3, None], indirect=True)
+def test_batches_come_out_as_from_the_cpu_and_nothing_is_unordered(on_card, tiny_model):
+    """Sizes that change midway; several slots' worth of each."""
+    frames = [random_frame("p010le", 20 + 6 * (i // 13), 18, seed=i, pts=i) for i in range(26)]
+    with Upscaler(tiny_model, device="cpu", engine="torch") as on_cpu:
+        for got, want in zip(on_card.map(frames), on_cpu.map(frames), strict=True):
+            assert_frames_equal(got, want, codes=1)
+    assert on_card.work.frames == len(frames)
 
 
 def forgotten_wait(monkeypatch, device):
@@ -87,6 +100,7 @@ def streams_not_recorded(monkeypatch, device):
     monkeypatch.setattr(cuda, "_used", lambda buffer, stream: buffer.tensor)
 
 
+@batches
 @pytest.mark.parametrize(
     "fault",
     [
@@ -100,7 +114,30 @@ def streams_not_recorded(monkeypatch, device):
 def test_a_planted_fault_is_found(monkeypatch, on_card, fault):
     fault(monkeypatch, on_card.device)
     with pytest.raises((RaceError, DeviceError), match=r"unordered after|record_stream was not told"):
-        list(on_card.map([random_frame(seed=i) for i in range(4)]))
+        list(on_card.map([random_frame(seed=i) for i in range(8)]))
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_after_the_first_batches_nothing_is_allocated_and_the_host_waits_for_slots_alone(on_card, runtime, count):
+    """Nor when a smaller batch follows."""
+    frames = [random_frame("yuv420p", 64, 48)] * count
+    sizes = frames[0].layout.nbytes, 4 * frames[0].layout.nbytes
+    strides = [-(-size // HEAD) * HEAD for size in sizes]
+    for _ in range(on_card.depth):
+        for ticket in on_card.submit_all(frames):
+            ticket.result()
+    runtime.log.clear()
+    counts = [count, 1, count, count - 1, count]
+    for number in counts:
+        for ticket in on_card.submit_all(frames[:number]):
+            with ticket:
+                pass
+    waits = [entry for entry in runtime.log if entry[0] != "copy"]
+    # The slot's own event, once before it is filled and once before each of its frames is read.
+    assert waits == [("event synchronize", True)] * (len(counts) + sum(counts))
+    up, down = ([(n - 1) * stride + size for n in counts] for stride, size in zip(strides, sizes, strict=True))
+    copies = [entry[2] for entry in runtime.log if entry[0] == "copy"]
+    assert copies == [nbytes for pair in zip(up, (HEAD + size for size in down), strict=True) for nbytes in pair]
 
 
 def test_after_the_first_frames_nothing_is_allocated_and_the_host_waits_for_slots_alone(on_card, runtime):
@@ -169,13 +206,15 @@ def test_an_error_of_the_card_is_told_once_and_stays(on_card, runtime):
         on_card.close()
 
 
+@batches
 @pytest.mark.parametrize(
     ("what", "count"), [("pinned copy", n) for n in range(1, 11)] + [("conv2d", n) for n in (1, 30, 60)]
 )
 def test_a_fault_of_the_card_anywhere_is_one_error(on_card, runtime, tiny_model, what, count):
     """Sizes change midway; what came before the fault is right and in order, and nothing comes after it."""
-    frames, got = [random_frame(width=20 + 6 * (i % 3), height=18, seed=i, pts=i) for i in range(5)], []
-    runtime.fail_at = what, count
+    of_a_size = 5 * on_card.batch_for(random_frame(width=20)) - 2
+    frames = [random_frame(width=20 + 6 * (i // of_a_size), height=18, seed=i, pts=i) for i in range(13)]
+    got, runtime.fail_at = [], (what, count)
     with pytest.raises(DeviceError, match=f"^cuda:0 failed: CUDA error: unspecified launch failure in {what};"):
         got.extend(on_card.map(frames))
     assert len(got) < len(frames)
@@ -184,7 +223,7 @@ def test_a_fault_of_the_card_anywhere_is_one_error(on_card, runtime, tiny_model,
             call()
     with Upscaler(tiny_model, device="cpu", engine="torch") as on_cpu:
         for a, b in zip(got, on_cpu.map(frames), strict=False):
-            assert_frames_equal(a, b)
+            assert_frames_equal(a, b, codes=1)
 
 
 def test_no_memory_for_a_slot_is_that_frames_error(on_card, monkeypatch):

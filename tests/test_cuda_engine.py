@@ -25,7 +25,7 @@ from rfdn_stream.nets.base import architectures
 from rfdn_stream.nets.catalogue import open_model
 from rfdn_stream.nets.fold import fold
 from rfdn_stream.nets.imdn import IMDN, IMDNOptions
-from rfdn_stream.ticket import HEAD, Ticket
+from rfdn_stream.ticket import HEAD, Ticket, place
 from rfdn_stream.upscaler import Upscaler
 from support import random_frame
 
@@ -59,14 +59,14 @@ class Again:
 
 
 class Small(nn.Module):
-    """A network in a memory that holds so many pixels."""
+    """A network in a memory that holds so many pixels, in one picture or in several."""
 
     def __init__(self, network, pixels):
         super().__init__()
         self.network, self.pixels, self.refused = network, pixels, 0
 
     def forward(self, x):
-        if x.shape[2] * x.shape[3] > self.pixels:
+        if x.shape[0] * x.shape[2] * x.shape[3] > self.pixels:
             self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return self.network(x)
@@ -138,6 +138,18 @@ def test_the_latest_sizes_are_kept(model):
         x = picture(height, 30, height)
         assert torch.equal(recorded(x), plain(x))
     assert record.recorded == KEPT + 2
+
+
+def test_the_number_of_pictures_is_part_of_what_is_recorded(model):
+    """A batch, the smaller one at the end, and a single picture have a graph each."""
+    record = Again()
+    plain, recorded = TorchEngine(*model, CPU, "fp32"), GraphEngine(*model, CPU, "fp32", record=record)
+    for seed in range(3):
+        x = torch.stack([picture(20, 30, 10 * seed + index) for index in range(3)])
+        for count in (3, 2):
+            assert torch.equal(recorded(x[:count]), plain(x[:count]))
+        assert torch.equal(recorded(x[0]), plain(x[0]))
+    assert (record.recorded, record.replayed) == (3, 9)
 
 
 def test_frames_too_small_for_the_network_and_tiles_are_not_recorded(model):
@@ -227,6 +239,33 @@ def test_a_frame_that_does_not_fit_is_done_in_tiles_and_said_so(model, caplog, e
     assert (engine.tile, small.refused) == (65, 2)
     engine(x)
     assert small.refused == 2  # not tried again
+
+
+@pytest.mark.parametrize("engine_class", [TorchEngine, GraphEngine])
+@pytest.mark.parametrize(("size", "tile"), [((80, 90), None), ((120, 160), 80)])
+def test_a_batch_that_does_not_fit_is_done_frame_by_frame_and_said_so(model, caplog, engine_class, size, tile):
+    """And each frame in tiles, where not even one fits."""
+    network, spec = model
+    small = Small(network, 100 * 100)
+    record = {"record": Again()} if engine_class is GraphEngine else {}
+    engine, x = engine_class(small, spec, CPU, "fp32", **record), torch.stack([picture(*size, seed) for seed in (1, 2)])
+    alone = TorchEngine(network, spec, CPU, "fp32", tile)
+    for _ in range(2):
+        assert torch.equal(engine(x), torch.stack([alone(one) for one in x]))
+    tiles = [f"out of memory: going on with tiles of {tile} px from this frame on"] if tile else []
+    assert caplog.messages == ["out of memory: going on with one frame at a time", *tiles]
+    assert small.refused == len(caplog.messages)  # not tried again
+
+
+def test_a_batch_whose_maps_would_not_fit_is_not_tried(model):
+    """By the memory that there is; frames that fit alone go whole."""
+    network, spec = model
+    small = Small(network, 100 * 100)
+    engine, x = TorchEngine(small, spec, CPU, "fp32"), torch.stack([picture(80, 90, seed) for seed in (1, 2)])
+    engine._max_pixels = lambda height, width: 100 * 100
+    alone = TorchEngine(network, spec, CPU, "fp32")
+    assert torch.equal(engine(x), torch.stack([alone(one) for one in x]))
+    assert small.refused == 0
 
 
 def test_recorded_frames_make_room_for_one_that_does_not_fit(model):
@@ -397,16 +436,17 @@ def on_fake_card(network, engine_class, **options):
 
 
 @pytest.mark.parametrize("engine_class", [TorchEngine, GraphEngine])
+@pytest.mark.parametrize("batch", [(), (2,)])
 @pytest.mark.parametrize(
     ("size", "tile"), [((1080, 1920), 0), ((271, 479), 0), ((14, 300), 0), ((1, 1), 0), ((700, 900), 256)]
 )
-def test_the_engine_on_a_fake_card(network, fake, engine_class, size, tile):
+def test_the_engine_on_a_fake_card(network, fake, engine_class, batch, size, tile):
     options = {"record": Again()} if engine_class is GraphEngine else {}
     with fake:
         engine, seen = on_fake_card(network, engine_class, tile=tile, **options)
         assert fake.waited == [CARD]  # the weights are there before another stream reads them
-        result = engine(torch.empty(3, *size, device=CARD))
-    assert result.shape == (3, 2 * size[0], 2 * size[1])
+        result = engine(torch.empty(*batch, 3, *size, device=CARD))
+    assert result.shape == (*batch, 3, 2 * size[0], 2 * size[1])
     assert result.device == CARD
     assert result.dtype == (torch.float32 if tile else torch.float16)
     tensors = [value for values in seen for value in values if isinstance(value, torch.Tensor)]
@@ -434,10 +474,11 @@ def test_what_a_fake_card_finds(network, fake):
 
 
 @pytest.mark.parametrize("engine_class", [TorchEngine, GraphEngine])
+@pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize(
     ("source", "target"), [("yuv420p", "yuv420p"), ("p010le", "yuv420p10le"), ("rgb24", "yuv444p")]
 )
-def test_the_compute_stream_on_a_fake_card(tiny_model, network, fake, engine_class, source, target):
+def test_the_compute_stream_on_a_fake_card(tiny_model, network, fake, engine_class, count, source, target):
     """From bytes to bytes, with torch's colour kernels: nothing of it on the host, no value looked at."""
     upscaler = Upscaler(tiny_model, device="cpu")
     layouts = Layout(FORMATS[source], 639, 361), Layout(FORMATS[target], 1278, 722)
@@ -445,11 +486,12 @@ def test_the_compute_stream_on_a_fake_card(tiny_model, network, fake, engine_cla
     with fake:
         options = {"record": Again()} if engine_class is GraphEngine else {}
         upscaler.engine, _ = on_fake_card(network, engine_class, tile=0, **options)
-        dev_in = torch.empty(layouts[0].nbytes, dtype=torch.uint8, device=CARD)
-        dev_out = torch.empty(HEAD + layouts[1].nbytes, dtype=torch.uint8, device=CARD)
-        ticket = Ticket(upscaler, None, None, layouts[1], colors[1])
+        dev_in = torch.empty(place(layouts[0], count), dtype=torch.uint8, device=CARD)
+        dev_out = torch.empty(HEAD + place(layouts[1], count), dtype=torch.uint8, device=CARD)
+        tickets = [Ticket(upscaler, None, None, layouts[1], colors[1]) for _ in range(count)]
         for _ in range(2):
-            upscaler._compute(dev_in, dev_out, Batch([ticket], layouts[0], colors[0], layouts[1], colors[1]))
+            upscaler._compute(dev_in, dev_out, Batch(tickets, layouts[0], colors[0], layouts[1], colors[1]))
     upscaler.close()
-    assert ticket._failure is None
-    assert len(ticket.marks) == 4
+    for ticket in tickets:
+        assert ticket._failure is None
+        assert len(ticket.marks) == 4

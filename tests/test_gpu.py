@@ -23,6 +23,7 @@ import torch
 
 from rfdn_stream.devices.cuda import CudaDevice
 from rfdn_stream.doctor.agreement import LEAST_PSNR, MOST_BETWEEN_ENGINES, check_kernels, smooth_picture
+from rfdn_stream.doctor.bench import measure
 from rfdn_stream.engines.compiled import CompiledEngine
 from rfdn_stream.engines.graph import KEPT, GraphEngine
 from rfdn_stream.engines.torch_engine import TorchEngine
@@ -31,7 +32,7 @@ from rfdn_stream.frame import FORMATS
 from rfdn_stream.kernels import cpu, cuda
 from rfdn_stream.multi import open_upscaler
 from rfdn_stream.nets.catalogue import open_model
-from rfdn_stream.upscaler import Upscaler, open_device
+from rfdn_stream.upscaler import MOST, Upscaler, open_device
 from support import EXAMPLES, assert_frames_equal, random_frame, save_tiny
 
 pytestmark = pytest.mark.gpu
@@ -142,7 +143,77 @@ def test_two_graph_engines_record_and_replay_on_two_threads():
                 assert (got - want[k]).abs().max() <= MOST_BETWEEN_ENGINES
 
 
+# Batches
+
+
+@pytest.mark.parametrize("engine_class", [TorchEngine, GraphEngine])
+def test_an_engine_gives_a_batch_what_it_gives_single_pictures(engine_class):
+    """Also the smaller batch at the end of a clip, frames too small for the network, and the batch again."""
+    alone, tested = engine(TorchEngine), engine(engine_class)
+    for size in ((90, 160), (91, 159), (9, 40)):
+        x = torch.stack([smooth_picture(*size, seed) for seed in range(5)]).to(CARD)
+        want = torch.stack([on_a_stream(lambda: alone(one).float().clone()) for one in x])  # noqa: B023
+        for count in (5, 2, 1, 5):
+            got = on_a_stream(lambda: tested(x[:count]).float().clone())  # noqa: B023
+            assert (got - want[:count]).abs().max() <= MOST_BETWEEN_ENGINES
+            x, want = x.flip(0), want.flip(0)  # what was recorded or came last would show
+
+
+@pytest.mark.parametrize("engine_name", ["torch", "graph"])
+@pytest.mark.parametrize("batch", [2, 5, None])
+def test_batches_give_what_single_frames_do(tiny_model, engine_name, batch):
+    """In order, whatever the size; the last ones of each size are fewer."""
+    frames = [random_frame("yuv420p", 64 + 16 * (i // 11), 48, seed=i, pts=i) for i in range(33)]
+    with Upscaler(tiny_model, device="cuda", engine=engine_name, batch=batch) as upscaler:
+        assert upscaler.batch_for(frames[0]) == (batch or MOST)
+        alone = [upscaler.submit(frame).result() for frame in frames]
+        for got, want in zip(upscaler.map(frames), alone, strict=True):
+            assert_frames_equal(got, want, codes=2)  # cuDNN may choose other kernels
+        assert upscaler.work.frames == 2 * len(frames)
+
+
+def test_nothing_on_the_way_of_a_batch_waits_for_the_card_or_asks_for_memory(tiny_model):
+    frames = [random_frame("yuv420p", 320, 180, seed=i) for i in range(4)]
+
+    def send():
+        for ticket in upscaler.submit_all(frames):
+            with ticket:
+                pass
+
+    with Upscaler(tiny_model, device="cuda") as upscaler:
+        for _ in range(2 * upscaler.depth):
+            send()
+        before = asked_of_the_driver()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(2 * upscaler.depth):
+                send()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert asked_of_the_driver() == before
+
+
+def test_what_batches_are_worth():
+    """Prints frames a second for small frames, through the whole pipeline."""
+    rows = []
+    for width, height in ((160, 120), (320, 240), (480, 270), (640, 360), (854, 480)):
+        rates = []
+        for batch in (1, 2, 4, 8):
+            with Upscaler(MODEL, device="cuda", batch=batch) as upscaler:
+                speed = measure(upscaler, width, height, seconds=1)
+            rates.append(f"{batch}: {speed.fps:.0f} fps, {speed.idle:.0%} idle")
+            assert speed.frames >= batch
+        rows.append(f"{width}x{height}, frames at once: " + "; ".join(rates))
+    print("\n" + "\n".join(rows))
+
+
 # Memory
+
+
+def asked_of_the_driver():
+    """How often torch has asked for memory of the card, and for page-locked memory."""
+    stats = torch.cuda.memory_stats(CARD)
+    return stats["segment.all.allocated"], torch.cuda.host_memory_stats()["allocations.allocated"]
 
 
 @pytest.fixture
@@ -176,21 +247,28 @@ def test_a_frame_that_does_not_fit_is_done_in_tiles(little_memory, caplog, engin
         assert np.abs(got.planes[0].astype(int) - want.planes[0]).mean() < 2
 
 
+def test_a_batch_that_does_not_fit_is_done_frame_by_frame(little_memory, caplog):
+    x = torch.stack([smooth_picture(720, 1280, seed) for seed in range(8)]).to(CARD)
+    tested = engine(TorchEngine)
+    want = [on_a_stream(lambda: tested(one).float().cpu()) for one in x]  # noqa: B023
+    one_takes = 1280 * 720 * tested._bytes_per_pixel
+    little_memory(5 * one_takes)  # with room for padded channels and workspace; not for eight
+    got = on_a_stream(lambda: tested(x).cpu())
+    assert caplog.messages == ["out of memory: going on with one frame at a time"]
+    for result, one in zip(got, want, strict=True):
+        assert (result.float() - one).abs().max() <= MOST_BETWEEN_ENGINES
+
+
 def test_after_the_first_frames_the_driver_is_asked_for_no_memory():
     frame = random_frame("yuv420p10le", 640, 360)
-
-    def asked():
-        stats = torch.cuda.memory_stats(CARD)
-        return stats["segment.all.allocated"], torch.cuda.host_memory_stats()["allocations.allocated"]
-
     with Upscaler(MODEL, device="cuda") as upscaler:
         for _ in range(2 * upscaler.depth):
             upscaler.submit(frame).result()
-        before, allocated = asked(), torch.cuda.memory_stats(CARD)["allocation.all.allocated"]
+        before, allocated = asked_of_the_driver(), torch.cuda.memory_stats(CARD)["allocation.all.allocated"]
         for _ in range(20):
             with upscaler.submit(frame):
                 pass
-        assert asked() == before
+        assert asked_of_the_driver() == before
         allocated = torch.cuda.memory_stats(CARD)["allocation.all.allocated"] - allocated
         print(f"\n{allocated / 20:.1f} allocations a frame out of torch's own cache")
 
@@ -337,7 +415,7 @@ def test_abandoned_frames_harm_nobody(tiny_model):
             left.submit(frame)
         left.close(abandon=True)
         del left
-        with Upscaler(tiny_model, device="cuda") as upscaler:
+        with Upscaler(tiny_model, device="cuda", batch=1) as upscaler:
             for got, right in zip(upscaler.map(frames), want, strict=True):
                 assert_frames_equal(got, right)
 

@@ -269,6 +269,8 @@ def test_engines_that_prepare_each_size_are_refused(tiny_model, monkeypatch):
     monkeypatch.setattr(TorchEngine, "prepares", True, raising=False)
     with pytest.raises(UsageError, match=r"regions does not go with torch fp32 .*; choose engine torch, or frames"):
         Upscaler(tiny_model, device="cpu", engine="torch", precision="fp32", reuse="regions")
+    with pytest.raises(UsageError, match="regions takes one frame at a time, not a batch of 4"):
+        Upscaler(tiny_model, device="cpu", reuse="regions", batch=4)
     assert GraphEngine.prepares
     assert CompiledEngine.prepares
 

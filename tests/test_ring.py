@@ -1,67 +1,17 @@
 """The ring of slots on a checking device: right as it is, and every omitted edge is found."""
 
 import queue
-import random
 import threading
-import time
 
 import numpy as np
 import pytest
 
-from rfdn_stream.devices.cpu import CpuDevice, CpuEvent, CpuStream
+from faults import FaultyDevice, RecordingDevice, free_of
 from rfdn_stream.devices.happens_before import RaceError
 from rfdn_stream.devices.ring import Ring
 from rfdn_stream.errors import DeviceError
 
 FRAMES = 12
-
-
-class FaultyDevice(CpuDevice):
-    """A CpuDevice with random delays that leaves out the waits for one event, or fails at one call.
-
-    Args:
-        omit: name of the event whose waits are forgotten: (event, who waits).
-        fail: (what, n): the n-th copy or launch of that kind fails when it runs.
-    """
-
-    def __init__(self, *, check=True, seed=0, delay=0.0, omit=None, fail=None):
-        super().__init__(check=check)
-        self.random, self.delay, self.omit, self.fail_at, self.counts = random.Random(seed), delay, omit, fail, {}
-
-    def stream(self, name):
-        if name not in self._streams:
-            self._streams[name] = _ForgetfulStream(self, name)
-        return self._streams[name]
-
-    def event(self, name):
-        return _ForgetfulEvent(self, name)
-
-    def observe(self, token):
-        if self.omit != ("released", "host"):
-            super().observe(token)
-
-    def _enqueue(self, what, work, stream, reads, writes):
-        count = self.counts[what] = self.counts.get(what, 0) + 1
-
-        def delayed():
-            time.sleep(self.random.random() * self.delay)
-            if self.fail_at == (what, count):
-                raise DeviceError(f"injected: {what} {count}")
-            work()
-
-        super()._enqueue(what, delayed, stream, reads, writes)
-
-
-class _ForgetfulStream(CpuStream):
-    def wait(self, event):
-        if self._device.omit != (event.name, self.name):
-            super().wait(event)
-
-
-class _ForgetfulEvent(CpuEvent):
-    def synchronize(self):
-        if self._device.omit != (self.name, "host"):
-            super().synchronize()
 
 
 def double(dev_in, dev_out):
@@ -175,32 +125,6 @@ def test_fill_and_drain_take_the_place_of_the_copies():
 
 
 # Overlap
-
-
-class RecordingDevice(CpuDevice):
-    """A checking CpuDevice that notes what each stream knew when it was given work, and each buffer that was made."""
-
-    def __init__(self):
-        super().__init__(check=True)
-        self.work, self.made = {}, []
-
-    def _enqueue(self, what, work, stream, reads, writes):
-        super()._enqueue(what, work, stream, reads, writes)
-        self.work.setdefault(stream.name, []).append((stream.name, self.order.snapshot(stream.name)))
-
-    def pinned(self, nbytes, name):
-        self.made.append(name)
-        return super().pinned(nbytes, name)
-
-    def empty(self, nbytes, name):
-        self.made.append(name)
-        return super().empty(nbytes, name)
-
-
-def free_of(one, other):
-    """Whether nothing orders two pieces of work, so that a device may run them at once."""
-    (agent, clock), (other_agent, other_clock) = one, other
-    return clock.get(other_agent, 0) < other_clock[other_agent] and other_clock.get(agent, 0) < clock[agent]
 
 
 @pytest.mark.parametrize("depth", [1, 3])

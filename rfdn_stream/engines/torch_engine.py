@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from rfdn_stream.engines.base import one_by_one
 from rfdn_stream.engines.padding import pad_channels
 from rfdn_stream.engines.tiling import SMALLEST, largest_tile, run_tiled
 from rfdn_stream.errors import DeviceError, UsageError
@@ -155,10 +156,7 @@ class TorchEngine:
             self._give_back()
             self._alone = True
             log.warning("out of memory: going on with one frame at a time")
-        results = rgb.new_empty(count, 3, self.scale * height, self.scale * width)
-        for result, picture in zip(results, rgb):
-            result.copy_(self(picture))
-        return results
+        return one_by_one(self, rgb)
 
     def _frames(self, rgb: torch.Tensor) -> torch.Tensor:
         """Whole frames [N, 3, H, W], where they fit into memory."""
