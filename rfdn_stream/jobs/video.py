@@ -112,7 +112,7 @@ def _tell_reused(upscaler: Upscaler, reporter: Reporter) -> None:
         reporter.note(f"{work.reused:,} of {work.frames:,} frames were the same as one just before")
     if work.kept:
         others = work.frames - work.reused
-        reporter.note(f"{work.kept / others:.0%} of the other {others:,} frames was still, and was kept")
+        reporter.note(f"of the {others:,} frames that were computed, {work.kept / others:.0%} was still and was kept")
 
 
 def _tell_damage(source: Source) -> None:
