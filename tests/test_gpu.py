@@ -30,6 +30,9 @@ from rfdn_stream.engines.torch_engine import TorchEngine
 from rfdn_stream.errors import DeviceError, ModelError, UsageError
 from rfdn_stream.frame import FORMATS
 from rfdn_stream.kernels import cpu, cuda
+from rfdn_stream.live.ladder import FULL, Step
+from rfdn_stream.live.lighter import lighter_twin
+from rfdn_stream.live.stepped import put_steps_in
 from rfdn_stream.multi import open_upscaler
 from rfdn_stream.nets.catalogue import open_model
 from rfdn_stream.upscaler import MOST, Upscaler, open_device
@@ -379,6 +382,22 @@ def test_torchs_colour_kernels_do_on_the_card(tiny_model, monkeypatch):
         got = upscaler.submit(frame).result()
     for a, b in zip(got.planes, want.planes, strict=True):
         assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("step", [FULL, Step(every=0), Step(light=True), Step(part=0.5), Step(part=0.5, probe=True)])
+def test_the_steps_of_a_live_session_as_on_the_cpu(tiny_model, step):
+    frames = [random_frame("yuv420p", 96, 64, seed=i, pts=i) for i in range(6)]
+    made = []
+    for device in ("cpu", "cuda"):
+        with Upscaler(tiny_model, device=device, engine="torch", precision="fp32") as upscaler:
+            twin = lighter_twin(upscaler, lambda: open_model(tiny_model)[0])
+            plans = put_steps_in(upscaler, twin[1] if twin else None)
+            made.append([])
+            for frame in frames:
+                plans.append(step)
+                made[-1].append(upscaler.submit(frame).result())
+    for want, got in zip(*made, strict=True):
+        assert_frames_equal(got, want, codes=4)
 
 
 # Several, and failures

@@ -35,7 +35,7 @@ from rfdn_stream.training.loop import LogReporter
 from rfdn_stream.training.network import new_network, take_weights
 from rfdn_stream.training.schedule import ema_decay, learning_rate
 from rfdn_stream.training.sources import rgb_of
-from rfdn_stream.training.trainer import Trainer, TrainingError
+from rfdn_stream.training.trainer import Trainer, TrainingError, choose_device
 from support import save_tiny
 
 TINY = RFDNOptions(channels=8, blocks=1)
@@ -88,22 +88,28 @@ def assert_same_weights(one, two):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_twenty_steps_on_one_patch_halve_the_error():
+# On a card fp16 skips the first steps, until its scale is found.
+ON_A_CARD = [pytest.param("cuda", name, 40, marks=pytest.mark.gpu) for name in ("auto", "fp16", "fp32")]
+
+
+@pytest.mark.parametrize(("device", "precision", "steps"), [("cpu", "auto", 20), *ON_A_CARD])
+def test_a_few_steps_on_one_patch_halve_the_error(device, precision, steps):
     torch.manual_seed(0)
     hr = torch.rand(1, 3, 12, 12).repeat_interleave(4, 2).repeat_interleave(4, 3)
     lr = torch.nn.functional.avg_pool2d(hr, 2)
-    config = TrainConfig(folders=("none",), network=TINY, batch=1, patch=24, lr=1e-2, steps=20)
-    trainer = Trainer(config, new_network(TINY, 0), torch.device("cpu"))
+    config = TrainConfig(folders=("none",), network=TINY, batch=1, patch=24, lr=1e-2, steps=steps, precision=precision)
+    trainer = Trainer(config, new_network(TINY, 0), choose_device(device))
     losses = []
-    for _ in range(20):
+    for _ in range(steps):
         loss = trainer.gradients(lr, hr)
         losses.append(float(loss))
         trainer.apply(loss)
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_run_leaves_weights_a_card_and_a_log(asked, cache, tmp_path):
-    result = train(tmp_path / "run", asked, device="cpu", cache=cache)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_run_leaves_weights_a_card_and_a_log(asked, cache, tmp_path, device):
+    result = train(tmp_path / "run", asked, device=device, cache=cache)
     assert result.weights == tmp_path / "run" / "weights.safetensors"
     _, spec = open_model(result.weights)
     assert spec.scale == 2
