@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rfdn_stream.engines.regions import Change
 from rfdn_stream.errors import UsageError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout
 from rfdn_stream.kernels.base import ColorKernels
@@ -24,13 +25,17 @@ Surface = Callable[[], tuple[CardPlane, ...]]
 
 @dataclass(frozen=True)
 class Batch:
-    """The way of one slot's frames through the compute stream. They are alike; their places are in their order."""
+    """The way of one slot's frames through the compute stream. They are alike; their places are in their order.
+
+    `change`: of a single frame whose still parts may be kept.
+    """
 
     tickets: Sequence[Ticket]
     source: Layout
     source_color: ColorSpec
     target: Layout
     target_color: ColorSpec
+    change: Change | None = None
 
     def decode(self, kernels: ColorKernels, dev_in: torch.Tensor, rgb: torch.Tensor) -> None:
         """Codes to RGB: fills `rgb` [N, 3, H, W]."""
@@ -60,9 +65,15 @@ class Batch:
 
 @dataclass
 class Work:
-    """What the compute stream has done for the frames claimed so far, in seconds by the device's own clock."""
+    """What the compute stream has done for the frames claimed so far, in seconds by the device's own clock.
+
+    `reused` of these frames were the same as one before, and cost it nothing. `kept` is what was kept of others, as a
+    number of whole frames.
+    """
 
     frames: int = 0
+    reused: int = 0
+    kept: float = 0.0
     network_seconds: float = 0.0
     colour_seconds: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -73,6 +84,17 @@ class Work:
             self.frames += 1
             self.network_seconds += network
             self.colour_seconds += colour
+
+    def add_reused(self) -> None:
+        """One more frame that has the result of one before."""
+        with self._lock:
+            self.frames += 1
+            self.reused += 1
+
+    def keep(self, share: float) -> None:
+        """So much of a frame did not go through the network."""
+        with self._lock:
+            self.kept += share
 
 
 def together(

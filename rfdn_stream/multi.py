@@ -85,14 +85,19 @@ class MultiUpscaler(Upscaler):
         return self.upscalers[0].batch_for(frame)
 
     def submit_all(
-        self, frames: Sequence[Frame], output: Output | None = None, into: tuple[CardPlane, ...] = ()
+        self,
+        frames: Sequence[Frame],
+        output: Output | None = None,
+        into: tuple[CardPlane, ...] = (),
+        *,
+        fresh: bool = False,
     ) -> list[Ticket]:
         with self._sending:
             free = min(self._turns, key=lambda upscaler: upscaler.busy)
             # To the end of the queue, so that devices that are equally busy take turns.
             self._turns.remove(free)
             self._turns.append(free)
-            return free.submit_all(frames, output, into)
+            return free.submit_all(frames, output, into, fresh=fresh)
 
     def close(self, *, abandon: bool = False) -> None:
         """Closes all, whatever becomes of one; raises the first error."""

@@ -59,9 +59,10 @@ class Ticket:
         *,
         index: int = 0,
         count: int = 1,
+        first: Ticket | None = None,
     ) -> None:
         self._owner, self._source, self._target, self._color = owner, frame, target, color
-        self._into, self._index, self._count = into, index, count
+        self._into, self._index, self._count, self._first = into, index, count, first
         self._slot: Slot | None = slot
         self._result: Frame | None = None
         self._failure: BaseException | None = None
@@ -69,6 +70,25 @@ class Ticket:
         self._viewing = False
         # Held while the slot is viewed, so that nobody takes the slot from under the viewer.
         self._lock = threading.RLock()
+
+    def again(self, slot: Slot, frame: Frame) -> Ticket:
+        """A ticket for a frame that is the same as this one, whose result `slot` still holds."""
+        return Ticket(self._owner, slot, frame, self._target, self._color, index=self._index, first=self)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the frame was the same as one before, so that the network was not asked."""
+        return self._first is not None
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the slot is of no more use to this ticket."""
+        return self._slot is None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is known by now that there will be no result."""
+        return self._failure is not None
 
     def result(self) -> Frame:
         """Waits for the enlarged frame and returns it in memory of its own; raises what went wrong."""
@@ -124,9 +144,12 @@ class Ticket:
 
     def _view(self, slot: Slot) -> Frame:
         slot.d2h.synchronize()
+        if self._first is not None:
+            self._failure = self._failure or self._first._failure
         if self._failure is not None:
             raise self._failure
-        memory = self._owner.device.host(slot.pin_out, write=False)
+        memory = self._owner.device.host(slot.pin_out, write=False).view()
+        memory.flags.writeable = False  # another ticket may show it, too
         try:
             self._owner.check(float(memory[:HEAD].view(np.float32)[self._index]), self.marks, 1 / self._count)
         except RfdnError as failure:

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,12 +25,14 @@ from rfdn_stream.config import Size
 from rfdn_stream.devices.base import Device, NoDeviceError
 from rfdn_stream.devices.ring import Ring, Slot
 from rfdn_stream.engines.base import Engine, EngineUnavailableError, enlarge, takes_batches
+from rfdn_stream.engines.regions import Change, Regions
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
-from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat
+from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat, Plane
 from rfdn_stream.kernels.resample import resample
 from rfdn_stream.nets.base import Network
 from rfdn_stream.nets.blend import denoised
 from rfdn_stream.nets.catalogue import ModelSpec, default_model, open_model
+from rfdn_stream.reuse import MODES, Memory, Result, Sent
 from rfdn_stream.ticket import HEAD, Ticket, place
 
 log = logging.getLogger("rfdn_stream")
@@ -60,6 +63,9 @@ class Upscaler:
             leave; between, their weights mixed (`nets.blend`).
         batch: frames that `map` and `in_flight` send through the network at once, 1 to 64; None = as many as the device
             needs to be busy: one on a CPU, more small ones on a card, where the engine takes several.
+        reuse: ``frames``: one that is the same as one of the last few, to the bit, gets that one's result, which is
+            exact; ``regions``: of the others, too, what is still is kept, which is nearly exact (`engines.regions`);
+            ``off``: every frame goes through the network.
 
     Attributes:
         device, engine, model: what runs, on what, with which weights (a `ModelSpec`).
@@ -90,11 +96,16 @@ class Upscaler:
         denoise: float | None = None,
         size: Size | None = None,
         batch: int | None = None,
+        reuse: str = "frames",
     ) -> None:
         if depth < 1:
             raise UsageError(f"depth {depth} is too small; a ring has at least one slot")
         if batch is not None and not 1 <= batch <= LARGEST:
             raise UsageError(f"batch {batch} is outside its range; choose 1 to {LARGEST} frames")
+        if reuse not in MODES:
+            raise UsageError(f"unknown reuse {reuse!r}; choose {', '.join(MODES)}")
+        if reuse == "regions" and (batch or 1) > 1:
+            raise UsageError(f"reuse regions takes one frame at a time, not a batch of {batch}; leave out one of them")
         if not 0 <= strength <= 1:
             raise UsageError(f"strength {strength:g} is outside its range; choose 0 (no network) to 1 (all of it)")
         if denoise is not None and model is not None:
@@ -109,6 +120,11 @@ class Upscaler:
             raise UsageError(
                 f"{self.engine.description} takes one frame at a time; leave out batch, or choose an engine"
             )
+        if reuse == "regions" and getattr(self.engine, "prepares", False):
+            raise UsageError(
+                f"reuse regions does not go with {self.engine.description}; choose engine torch, or frames"
+            )
+        self._regions = Regions(self.model.options) if reuse == "regions" and strength > 0 else None
         self.work = Work()
         self._dither = dither
         self._strength = strength
@@ -117,7 +133,11 @@ class Upscaler:
         self._rgb: torch.Tensor | None = None  # [N, 3, H, W], the compute stream's own; the last frames' size
         self._ring = Ring(self.device, depth)
         self._tickets: dict[Slot, list[Ticket]] = {}
+        self._reuse = reuse
+        self._memory = Memory(self.device)
+        self._number = 0  # of the last frame that was sent
         self._turn = threading.Lock()
+        self._turned: Any = None  # for the next thread that has the turn: what the last one has seen and done
         self._closed = False
 
     @property
@@ -147,7 +167,9 @@ class Upscaler:
         share = "" if self._strength == 1 else f", strength {self._strength:g}"
         return f"{self.model.name} on {self.device.name}, {self.engine.description}{share}"
 
-    def submit(self, frame: Frame, output: Output | None = None, into: tuple[CardPlane, ...] = ()) -> Ticket:
+    def submit(
+        self, frame: Frame, output: Output | None = None, into: tuple[CardPlane, ...] = (), *, fresh: bool = False
+    ) -> Ticket:
         """Sends a frame on its way and returns at once, unless all slots are in flight.
 
         Then the oldest frame's result is moved out of its slot first (its ticket keeps it).
@@ -157,12 +179,18 @@ class Upscaler:
                 read until its result is there, and never passes through the host.
             output: format and colour of the result; None = the frame's own.
             into: planes in the card's memory that the result is to fill; without them it goes to the host.
+            fresh: goes through the network whatever `reuse` says, and gives its result to no other frame.
         """
-        (ticket,) = self.submit_all((frame,), output, into)
+        (ticket,) = self.submit_all((frame,), output, into, fresh=fresh)
         return ticket
 
     def submit_all(
-        self, frames: Sequence[Frame], output: Output | None = None, into: tuple[CardPlane, ...] = ()
+        self,
+        frames: Sequence[Frame],
+        output: Output | None = None,
+        into: tuple[CardPlane, ...] = (),
+        *,
+        fresh: bool = False,
     ) -> list[Ticket]:
         """Sends frames on their way together: one slot, one call of the network, a ticket each. Else as `submit`.
 
@@ -170,38 +198,95 @@ class Upscaler:
             UsageError: not 1 to 64 frames, or several that differ in format, size or colour or concern a card's memory.
         """
         check_batch(frames, into)
-        first, last = frames[0], len(frames) - 1
+        first = frames[0]
         format, color = output or (first.format, first.color)
-        source, target = first.layout, Layout(format, *self.size_of(first.width, first.height))
-        sizes = place(source, last) + source.nbytes, HEAD + place(target, last) + target.nbytes
+        result = Layout(format, *self.size_of(first.width, first.height)), color
+        with self._own_turn():
+            if fresh or into or self._reuse == "off":
+                return self._send(frames, result, into, fresh=True)[1]
+            return self._send_new(frames, result)
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        """One thread at a time sends; it takes over from the one before."""
         with self._turn:
             if self._closed:
                 raise RfdnError("this Upscaler is closed; make a new one")
-            slot = self._ring.next()
-            for ticket in self._tickets.get(slot, ()):
-                ticket.detach()
-            self._ring.acquire(slot, *sizes, from_host=not first.card, back=HEAD if into else None)
-            if not first.card:
-                memory = self.device.host(slot.pin_in, write=True)
-                for index, frame in enumerate(frames):
-                    frame.copy_into(source.planes(memory[place(source, index) :]))
-            tickets = [
-                Ticket(self, slot, frame, target, color, into, index=index, count=len(frames))
-                for index, frame in enumerate(frames)
-            ]
-            self._ring.enqueue(
-                slot,
-                self._compute,
-                Batch(tickets, source, first.color, target, color),
-                fill=partial(fill, layout=source, planes=first.card) if first.card else None,
-                drain=partial(drain, layout=target, planes=into) if into else None,
-            )
-            self._tickets[slot] = tickets
+            self.device.observe(self._turned)
+            try:
+                yield
+            finally:
+                self._turned = self.device.publish()
+
+    def _send_new(self, frames: Sequence[Frame], result: Result) -> list[Ticket]:
+        """Sends those that are not the same as one before."""
+        new, found = self._memory.sort(frames, result, self._again)
+        slot, made = self._send(new, result) if new else (None, [])
+        tickets: list[Ticket] = []
+        for frame, known in zip(frames, found, strict=True):
+            ticket = known if isinstance(known, Ticket) else made[known]
+            if slot is not None and ticket in tickets:
+                ticket = self._again(ticket, slot, frame)
+            tickets.append(ticket)
         return tickets
+
+    def _again(self, first: Ticket, slot: Slot, frame: Frame) -> Ticket:
+        """A ticket for the same frame, whose result is, or will be, in that slot."""
+        ticket = first.again(slot, frame)
+        # A new list, as `busy` may be reading the old one.
+        self._tickets[slot] = [*(other for other in self._tickets[slot] if not other.claimed), ticket]
+        return ticket
+
+    def _send(
+        self, frames: Sequence[Frame], result: Result, into: tuple[CardPlane, ...] = (), *, fresh: bool = False
+    ) -> tuple[Slot, list[Ticket]]:
+        """Copies frames into the next slot, and sends that on its way."""
+        (target, color), first, last = result, frames[0], len(frames) - 1
+        source = first.layout
+        sizes = place(source, last) + source.nbytes, HEAD + place(target, last) + target.nbytes
+        change = self._change(frames)
+        slot = self._ring.next()
+        for ticket in self._tickets.get(slot, ()):
+            ticket.detach()
+        self._memory.forget(slot)
+        self._ring.acquire(slot, *sizes, from_host=not first.card, back=HEAD if into else None)
+        copies: list[tuple[Plane, ...]] = []
+        if not first.card:
+            memory = self.device.host(slot.pin_in, write=True)
+            copies = [source.planes(memory[place(source, index) :]) for index in range(len(frames))]
+            for frame, planes in zip(frames, copies, strict=True):
+                frame.copy_into(planes)
+        tickets = [
+            Ticket(self, slot, frame, target, color, into, index=index, count=len(frames))
+            for index, frame in enumerate(frames)
+        ]
+        self._ring.enqueue(
+            slot,
+            self._compute,
+            Batch(tickets, source, first.color, target, color, change),
+            fill=partial(fill, layout=source, planes=first.card) if first.card else None,
+            drain=partial(drain, layout=target, planes=into) if into else None,
+        )
+        self._tickets[slot] = tickets
+        if copies:
+            frame = Frame(copies[-1], first.format, first.width, first.height, first.color)
+            self._memory.keep(Sent(slot, tickets[-1], frame, result, self._number, not fresh))
+        return slot, tickets
+
+    def _change(self, frames: Sequence[Frame]) -> Change | None:
+        """What the next frame changes of the last one; None where that is not asked for."""
+        self._number += 1
+        if self._regions is None or len(frames) > 1:
+            return None
+        (frame,) = frames
+        before = self._memory.before(self._number, frame)
+        if before is None:
+            return Change(self._number)
+        return Change(self._number, self._regions.parts(before.planes, frame.planes, frame.format))
 
     def batch_for(self, frame: Frame) -> int:
         """How many frames like this one `in_flight` sends together."""
-        if frame.card or not takes_batches(self.engine):
+        if frame.card or self._regions or not takes_batches(self.engine):
             return 1
         return self._batch or min(MOST, -(-self.device.fills // (frame.width * frame.height)))
 
@@ -252,10 +337,16 @@ class Upscaler:
         self._ring.release(slot)
 
     def check(self, total: float, marks: tuple[Any, ...], share: float) -> None:
-        """Looks at what came with a result: its sum, when the stages of its way were reached, its share of a batch."""
-        start, begun, ended, end = marks
-        seconds = self.device.seconds
-        self.work.add(share * seconds(begun, ended), share * (seconds(start, begun) + seconds(ended, end)))
+        """Looks at what came with a result: its sum, when the stages of its way were reached, its share of a batch.
+
+        One that is reused has no `marks`.
+        """
+        if marks:
+            start, begun, ended, end = marks
+            seconds = self.device.seconds
+            self.work.add(share * seconds(begun, ended), share * (seconds(start, begun) + seconds(ended, end)))
+        else:
+            self.work.add_reused()
         if not np.isfinite(total):
             raise ModelError(
                 f"model {self.model.name} gave NaN or infinite values in {self.engine.precision}; "
@@ -282,7 +373,7 @@ class Upscaler:
             rgb = self._room(len(batch.tickets), batch.source, dev_in.device)
             batch.decode(kernels, dev_in, rgb)
             begun = mark()
-            result = self._enlarged(rgb, batch.target.height, batch.target.width)
+            result = self._enlarged(rgb, batch.target.height, batch.target.width, batch.change)
             ended = mark()
             batch.encode(kernels, result, dev_out, dither=self._dither)
             batch.mark(start, begun, ended, mark())
@@ -303,11 +394,15 @@ class Upscaler:
             self._rgb = torch.empty((count, *size), device=device)
         return self._rgb[:count]
 
-    def _enlarged(self, rgb: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def _enlarged(self, rgb: torch.Tensor, height: int, width: int, change: Change | None) -> torch.Tensor:
         """RGB [N, 3, height, width] of [N, 3, H, W]: the network's, blended with the plainly resampled source."""
         if self._strength == 0:
             return resample(rgb, height, width)
-        result = enlarge(self.engine, rgb)
+        if self._regions and change:
+            result = self._regions(self.engine, rgb[0], change)[None]
+            self.work.keep(1 - self._regions.share)
+        else:
+            result = enlarge(self.engine, rgb)
         if result.shape[2:] != (height, width):
             result = resample(result.float(), height, width)
         if self._strength == 1:

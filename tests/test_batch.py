@@ -38,8 +38,8 @@ def opened(model, device=None, batch=None, **options):
 
 
 def doubling(model, device=None, batch=None, **options):
-    """The same, with `Doubled` for a network."""
-    upscaler = opened(model, device, batch, **options)
+    """The same, with `Doubled` for a network, which every frame goes through."""
+    upscaler = opened(model, device, batch, **{"reuse": "off", **options})
     upscaler.engine = Doubled()
     return upscaler
 

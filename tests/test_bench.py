@@ -32,7 +32,7 @@ class Sleeping:
 
 
 def test_a_network_of_known_cost_is_measured_as_such(tiny_model):
-    with Upscaler(tiny_model) as upscaler:
+    with Upscaler(tiny_model, reuse="off") as upscaler:
         upscaler.engine = Sleeping(upscaler.engine, 0.1)
         speed = measure(upscaler, 32, 20, seconds=0.5)
     assert (speed.width, speed.height) == (32, 20)

@@ -33,7 +33,7 @@ def runtime(monkeypatch):
 @pytest.fixture(params=[1])
 def on_card(request, runtime, tiny_model):
     """An Upscaler on a CudaDevice, every access watched from its first frame on. The parameter is its `batch`."""
-    upscaler = Upscaler(tiny_model, device=HostWatchedDevice(runtime), engine="torch", batch=request.param)
+    upscaler = Upscaler(tiny_model, device=HostWatchedDevice(runtime), engine="torch", batch=request.param, reuse="off")
     runtime.log.clear()
     with runtime:
         yield upscaler

@@ -60,7 +60,7 @@ def engines_as_on_a_card(monkeypatch):
 
 @pytest.fixture
 def upscaler(tiny_model):
-    upscaler = Upscaler(tiny_model, device=CpuDevice(check=True))
+    upscaler = Upscaler(tiny_model, device=CpuDevice(check=True), reuse="off")
     yield upscaler
     upscaler.close(abandon=True)
 
@@ -219,7 +219,7 @@ def test_frames_that_come_in_another_order_are_found(upscaler, monkeypatch):
 def test_on_torchs_cuda_nothing_of_the_checks_is_unordered(monkeypatch, tiny_model):
     """And figures are by the card's clock: here a second between any two marks."""
     runtime = FakeCuda(monkeypatch)
-    upscaler = Upscaler(tiny_model, device=HostWatchedDevice(runtime), engine="torch")
+    upscaler = Upscaler(tiny_model, device=HostWatchedDevice(runtime), engine="torch", reuse="off")
     with runtime:
         assert check_frames(upscaler).state is State.OK
         runtime.log.clear()
@@ -239,7 +239,7 @@ SLOW = Rates(up=1e9, down=1e9, memory=1e9, arithmetic=1e9)
 
 
 def test_a_card_that_waits_for_its_copies_is_found(tiny_model):
-    with Upscaler(tiny_model, device=SlowDevice(0.05)) as upscaler:
+    with Upscaler(tiny_model, device=SlowDevice(0.05), reuse="off") as upscaler:
         overlap = judge_overlap(measure(upscaler, 16, 16, 0.2, SLOW), Limits())
     assert (overlap.part, overlap.state, overlap.cost) == ("overlap", State.BROKEN, "the bus limits the speed")
 

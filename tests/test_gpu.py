@@ -167,7 +167,7 @@ def test_an_engine_gives_a_batch_what_it_gives_single_pictures(engine_class):
 def test_batches_give_what_single_frames_do(tiny_model, engine_name, batch):
     """In order, whatever the size; the last ones of each size are fewer."""
     frames = [random_frame("yuv420p", 64 + 16 * (i // 11), 48, seed=i, pts=i) for i in range(33)]
-    with Upscaler(tiny_model, device="cuda", engine=engine_name, batch=batch) as upscaler:
+    with Upscaler(tiny_model, device="cuda", engine=engine_name, batch=batch, reuse="off") as upscaler:
         assert upscaler.batch_for(frames[0]) == (batch or MOST)
         alone = [upscaler.submit(frame).result() for frame in frames]
         for got, want in zip(upscaler.map(frames), alone, strict=True):
@@ -183,7 +183,7 @@ def test_nothing_on_the_way_of_a_batch_waits_for_the_card_or_asks_for_memory(tin
             with ticket:
                 pass
 
-    with Upscaler(tiny_model, device="cuda") as upscaler:
+    with Upscaler(tiny_model, device="cuda", reuse="off") as upscaler:
         for _ in range(2 * upscaler.depth):
             send()
         before = asked_of_the_driver()
@@ -202,7 +202,7 @@ def test_what_batches_are_worth():
     for width, height in ((160, 120), (320, 240), (480, 270), (640, 360), (854, 480)):
         rates = []
         for batch in (1, 2, 4, 8):
-            with Upscaler(MODEL, device="cuda", batch=batch) as upscaler:
+            with Upscaler(MODEL, device="cuda", batch=batch, reuse="off") as upscaler:
                 speed = measure(upscaler, width, height, seconds=1)
             rates.append(f"{batch}: {speed.fps:.0f} fps, {speed.idle:.0%} idle")
             assert speed.frames >= batch
@@ -237,14 +237,16 @@ def little_memory():
 @pytest.mark.parametrize("engine_name", ["torch", "graph"])
 def test_a_frame_that_does_not_fit_is_done_in_tiles(little_memory, caplog, engine_name):
     frame = random_frame("yuv420p", 1280, 720)
-    with Upscaler(MODEL, device="cuda", engine=engine_name) as upscaler:
+    with Upscaler(MODEL, device="cuda", engine=engine_name, reuse="off") as upscaler:
         want = upscaler.submit(frame).result()
-    with Upscaler(MODEL, device="cuda", engine=engine_name) as upscaler:
+    with Upscaler(MODEL, device="cuda", engine=engine_name, reuse="off") as upscaler:
         little_memory(300 << 20)
         frames = [upscaler.submit(frame).result() for _ in range(3)]
         little_memory(20 << 20)
         with pytest.raises(DeviceError, match="memory"):
-            Upscaler(MODEL, device="cuda", engine=engine_name).submit(random_frame("rgb24", 4096, 2160)).result()
+            Upscaler(MODEL, device="cuda", engine=engine_name, reuse="off").submit(
+                random_frame("rgb24", 4096, 2160)
+            ).result()
     assert any("going on with tiles of " in message for message in caplog.messages)
     for got in frames:
         assert np.abs(got.planes[0].astype(int) - want.planes[0]).mean() < 2
@@ -264,7 +266,7 @@ def test_a_batch_that_does_not_fit_is_done_frame_by_frame(little_memory, caplog)
 
 def test_after_the_first_frames_the_driver_is_asked_for_no_memory():
     frame = random_frame("yuv420p10le", 640, 360)
-    with Upscaler(MODEL, device="cuda") as upscaler:
+    with Upscaler(MODEL, device="cuda", reuse="off") as upscaler:
         for _ in range(2 * upscaler.depth):
             upscaler.submit(frame).result()
         before, allocated = asked_of_the_driver(), torch.cuda.memory_stats(CARD)["allocation.all.allocated"]
@@ -282,7 +284,10 @@ def test_after_the_first_frames_the_driver_is_asked_for_no_memory():
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_as_on_the_cpu(tiny_model, name):
     frames = [random_frame(name, 64 + 2 * k, 36, seed=k, pts=k) for k in range(4)]
-    with Upscaler(tiny_model, device="cpu", precision="fp32") as on_cpu, Upscaler(tiny_model, device="cuda") as on_card:
+    with (
+        Upscaler(tiny_model, device="cpu", precision="fp32") as on_cpu,
+        Upscaler(tiny_model, device="cuda", reuse="off") as on_card,
+    ):
         for got, want in zip(on_card.map(frames), on_cpu.map(frames), strict=True):
             assert (got.pts, got.format, got.width) == (want.pts, want.format, want.width)
             unit = 1 << (want.format.shift + want.format.bits - 8)  # of 8 bits
@@ -294,7 +299,7 @@ def test_every_format_as_on_the_cpu(tiny_model, name):
 
 def test_views_copies_and_order_under_load(tiny_model):
     frames = [random_frame(width=64 + 16 * (i % 3), height=48, seed=i, pts=i) for i in range(30)]
-    with Upscaler(tiny_model, device="cuda") as upscaler:
+    with Upscaler(tiny_model, device="cuda", reuse="off") as upscaler:
         alone = [upscaler.submit(f).result() for f in frames]
         with ThreadPoolExecutor(8) as pool:
             together = list(pool.map(lambda f: upscaler.submit(f).result(), frames))
@@ -308,7 +313,7 @@ def test_views_copies_and_order_under_load(tiny_model):
 def test_nothing_on_the_way_waits_for_the_card(tiny_model):
     """By torch's own account: in this mode each implicit synchronisation is an error."""
     frame = random_frame("yuv420p", 320, 180)
-    with Upscaler(tiny_model, device="cuda") as upscaler:
+    with Upscaler(tiny_model, device="cuda", reuse="off") as upscaler:
         for _ in range(2 * upscaler.depth):
             upscaler.submit(frame).result()
         torch.cuda.set_sync_debug_mode("error")
@@ -346,7 +351,7 @@ class TimedDevice(CudaDevice):
 def test_uploads_and_downloads_run_beside_the_network():
     """A frame's upload begins before the one before it is computed, and its download while the next one is."""
     device, frame, count = TimedDevice(), random_frame("yuv420p", 1920, 1080), 12
-    with Upscaler(MODEL, device=device) as upscaler:
+    with Upscaler(MODEL, device=device, reuse="off") as upscaler:
         for _ in upscaler.map([frame] * 4):  # warm
             pass
         device.times.clear()
@@ -368,7 +373,7 @@ def test_uploads_and_downloads_run_beside_the_network():
 
 def test_nan_on_the_card_is_that_frames_error(tmp_path):
     path = save_tiny(tmp_path / "huge.safetensors", LR_conv__bias=3e38, upsampler__0__bias=3e38)
-    with Upscaler(path, device="cuda") as upscaler:
+    with Upscaler(path, device="cuda", reuse="off") as upscaler:
         ticket = upscaler.submit(random_frame())
         with pytest.raises(ModelError, match="NaN or infinite values in fp16; try --precision fp32"):
             ticket.result()
@@ -376,7 +381,7 @@ def test_nan_on_the_card_is_that_frames_error(tmp_path):
 
 def test_torchs_colour_kernels_do_on_the_card(tiny_model, monkeypatch):
     frame = random_frame("yuv420p", 70, 50)
-    with Upscaler(tiny_model, device="cuda") as upscaler:
+    with Upscaler(tiny_model, device="cuda", reuse="off") as upscaler:
         want = upscaler.submit(frame).result()
         monkeypatch.setattr(upscaler.device, "kernels", cpu)
         got = upscaler.submit(frame).result()
@@ -389,7 +394,7 @@ def test_the_steps_of_a_live_session_as_on_the_cpu(tiny_model, step):
     frames = [random_frame("yuv420p", 96, 64, seed=i, pts=i) for i in range(6)]
     made = []
     for device in ("cpu", "cuda"):
-        with Upscaler(tiny_model, device=device, engine="torch", precision="fp32") as upscaler:
+        with Upscaler(tiny_model, device=device, engine="torch", precision="fp32", reuse="off") as upscaler:
             twin = lighter_twin(upscaler, lambda: open_model(tiny_model)[0])
             plans = put_steps_in(upscaler, twin[1] if twin else None)
             made.append([])
@@ -426,15 +431,15 @@ def test_auto_takes_the_card_and_a_number_too_high_lists_the_cards(caplog):
 def test_abandoned_frames_harm_nobody(tiny_model):
     """Their memory is not given away while the card still works on it."""
     frames = [random_frame("yuv420p", 640, 360, seed=i) for i in range(3)]
-    with Upscaler(tiny_model, device="cuda") as upscaler:
+    with Upscaler(tiny_model, device="cuda", reuse="off") as upscaler:
         want = [upscaler.submit(f).result() for f in frames]
     for _ in range(5):
-        left = Upscaler(tiny_model, device="cuda")
+        left = Upscaler(tiny_model, device="cuda", reuse="off")
         for frame in frames:
             left.submit(frame)
         left.close(abandon=True)
         del left
-        with Upscaler(tiny_model, device="cuda", batch=1) as upscaler:
+        with Upscaler(tiny_model, device="cuda", batch=1, reuse="off") as upscaler:
             for got, right in zip(upscaler.map(frames), want, strict=True):
                 assert_frames_equal(got, right)
 

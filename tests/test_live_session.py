@@ -128,10 +128,10 @@ def test_upload_and_download_run_beside_the_network(upscaler, monkeypatch):
             finally:
                 working.clear()
 
-    def telling(*arguments, submit=upscaler.submit):
+    def telling(*arguments, submit=upscaler.submit, **named):
         nonlocal beside
         beside += working.is_set()
-        return submit(*arguments)
+        return submit(*arguments, **named)
 
     monkeypatch.setattr(upscaler, "submit", telling)
     upscaler.engine = TellingEngine(takes=0.03)

@@ -71,10 +71,10 @@ def test_a_view_is_the_result_without_a_copy_and_holds_its_slot(upscaler):
     want = upscaler.submit(frame).result()
     with upscaler.submit(frame) as view:
         assert_frames_equal(view, want)
-        for _ in range(upscaler.depth - 1):
-            upscaler.submit(random_frame(seed=5))
+        for i in range(upscaler.depth - 1):
+            upscaler.submit(random_frame(seed=5 + i))
         with pytest.raises(RfdnError, match="every slot is in use"):
-            upscaler.submit(frame)
+            upscaler.submit(random_frame(seed=4))
         assert_frames_equal(view, want)
 
 

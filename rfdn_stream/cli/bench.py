@@ -59,7 +59,7 @@ def bench_command(
     from rfdn_stream.engines.torch_engine import DTYPES
     from rfdn_stream.upscaler import Upscaler
 
-    with Upscaler(model, scale=scale, device=device, precision=precision, tile=tile) as upscaler:
+    with Upscaler(model, scale=scale, device=device, precision=precision, tile=tile, reuse="off") as upscaler:
         what = f"{upscaler.model.name} x{upscaler.scale} on {upscaler.device.name}, {upscaler.engine.description}"
         if not json:
             typer.echo(what)

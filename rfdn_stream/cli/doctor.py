@@ -53,7 +53,7 @@ def _examine_cards(*, quiet: bool) -> list[Finding]:
 
     found = []
     for name in cards():
-        upscaler = Upscaler(device=name)
+        upscaler = Upscaler(device=name, reuse="off")
         findings = _shown(examine_card(upscaler), quiet=quiet)
         upscaler.close(abandon=True)  # a card that failed says so in its findings
         if not quiet:

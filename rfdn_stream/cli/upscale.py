@@ -139,6 +139,15 @@ def upscale_command(
             rich_help_panel=HOW,
         ),
     ] = None,
+    reuse: Annotated[
+        str,
+        typer.Option(
+            metavar="off|frames|regions",
+            help="What need not be computed again: frames that are the same as the one before, which is exact; or also "
+            "the still parts of frames, which is nearly so (docs/reuse.md).",
+            rich_help_panel=HOW,
+        ),
+    ] = "frames",
     dither: Annotated[
         bool, typer.Option("--dither", help="Ordered dither instead of rounding.", rich_help_panel=HOW)
     ] = False,
@@ -197,6 +206,7 @@ def upscale_command(
         precision=precision,
         tile=tile,
         batch=batch,
+        reuse=reuse,
         dither=dither,
         strength=strength,
         denoise=denoise,

@@ -58,6 +58,7 @@ def measure(upscaler: Upscaler, width: int, height: int, seconds: float = SECOND
     """Runs yuv420p frames of one size through the pipeline for about that long, two frames or more.
 
     Args:
+        upscaler: one that does not reuse frames, as a few are sent again and again.
         rates: what the card reaches; where they are given, so are the frame's copies and the floor.
     """
     frames = _pictures(width, height)

@@ -22,7 +22,8 @@ class Engine(Protocol):
         description: one line for people: which engine, which precision, and why.
 
     An engine whose attribute `batches` is true takes several pictures of one size at once, too; it need not have one.
-    Any other gets them one after the other (`enlarge`).
+    Any other gets them one after the other (`enlarge`). One whose attribute `prepares` is true takes long to get ready
+    for each new size.
     """
 
     scale: int

@@ -78,6 +78,7 @@ class GraphEngine(TorchEngine):
     """
 
     how = "CUDA graph"
+    prepares = True
 
     def __init__(
         self,

@@ -53,6 +53,7 @@ def upscale(
     strength: float = 1.0,
     denoise: float | None = None,
     batch: int | None = None,
+    reuse: str = "frames",
     codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
@@ -71,7 +72,7 @@ def upscale(
         scale: times as large each way, such as 2 or 1.5; None = 2, or the model's.
         width, height, fit: instead of a scale, as for `Size`, of the picture as players turn it. The network enlarges
             at least as much, if there is one that does, and what it gives is resampled.
-        model, device, engine, precision, tile, dither, strength, denoise, batch: as for `Upscaler`, and several
+        model, device, engine, precision, tile, dither, strength, denoise, batch, reuse: as for `Upscaler`, and several
             devices as for `open_upscaler`. The default model for images is another than for videos.
         decode: where the video is decoded: ``cpu``, ``cuda`` (by NVDEC), or ``auto``: where the network runs, if it can
             be. Frames that NVDEC decodes, that the network enlarges and that an NVENC codec encodes on one card stay
@@ -111,6 +112,7 @@ def upscale(
             strength=strength,
             denoise=denoise,
             batch=batch,
+            reuse=reuse,
             purpose="image" if is_image else "video",
         )
 

@@ -66,6 +66,7 @@ def upscale_video(
                     written = sink.finish()
                 finally:
                     reporter.end()
+            _tell_reused(upscaler, reporter)
         if written.frames != source.frames:
             raise MediaError(f"{source.frames} frames were decoded but {written.frames} written; please report this")
         verify(partial, written)
@@ -103,6 +104,15 @@ def _tell_plan(source: Source, plan: OutputPlan, reporter: Reporter) -> None:
         log.warning("not kept: %s (%s)", what, why)
     for note in plan.notes:
         reporter.note(note)
+
+
+def _tell_reused(upscaler: Upscaler, reporter: Reporter) -> None:
+    work = upscaler.work
+    if work.reused:
+        reporter.note(f"{work.reused:,} of {work.frames:,} frames were the same as one just before")
+    if work.kept:
+        others = work.frames - work.reused
+        reporter.note(f"of the {others:,} frames that were computed, {work.kept / others:.0%} was still and was kept")
 
 
 def _tell_damage(source: Source) -> None:

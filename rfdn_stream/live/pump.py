@@ -154,7 +154,11 @@ class Pump:
         if step.quick and can_enlarge(frame, self._output):
             return enlarged(frame, self._upscaler.scale)
         self._plans.append(step)
-        return self._upscaler.submit(frame, self._output)
+        # A still picture is made anew until nothing is given up for it.
+        ticket = self._upscaler.submit(frame, self._output, fresh=step != FULL)
+        if ticket.repeats:
+            self._plans.pop()  # the engine is not asked
+        return ticket
 
     def _wait_for_room(self) -> None:
         """Until nothing is in flight, or the network is about to be free."""
@@ -197,6 +201,9 @@ class Pump:
         network, colour = self._seen[0] - seen[0], self._seen[1] - seen[1]
         with self._room:
             self._in_flight -= 1
+            if isinstance(flight.ticket, Ticket) and flight.ticket.repeats:
+                self._room.notify_all()  # there is nothing to learn from it
+                return
             before = self._takes.get(flight.step)
             took = now - flight.sent if isinstance(flight.ticket, Frame) else network + colour
             self._takes[flight.step] = took if before is None else 0.7 * before + 0.3 * took

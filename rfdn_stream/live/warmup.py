@@ -28,7 +28,7 @@ def measure(upscaler: Upscaler, plans: deque[Step], info: VideoInfo, output: Out
         for _ in range(2):
             before = upscaler.work.network_seconds, upscaler.work.colour_seconds
             plans.append(step)
-            upscaler.submit(frame, output).result()
+            upscaler.submit(frame, output, fresh=True).result()
         network = upscaler.work.network_seconds - before[0]
         return network, network + upscaler.work.colour_seconds - before[1]
 

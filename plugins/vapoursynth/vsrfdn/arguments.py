@@ -44,6 +44,7 @@ def options(
     tile_pad: int,
     strength: float,
     engine: str,
+    reuse: str,
 ) -> Options:
     """What the Upscaler is to be made with; what only it can know, such as its models, it refuses itself."""
     if model is not None and model_path is not None:
@@ -65,6 +66,7 @@ def options(
         depth=num_streams or STREAMS,
         strength=float(strength),
         engine=engine,
+        reuse=reuse,
     )
 
 

@@ -37,6 +37,7 @@ def rfdn(
     tile_pad: int = TILE_PAD,
     strength: float = 1.0,
     engine: str = "auto",
+    reuse: str = "frames",
     height: int | None = None,
     width: int | None = None,
     model_path: str | PathLike[str] | None = None,
@@ -65,6 +66,8 @@ def rfdn(
         tile_pad: what a tile sees of its surroundings, in pixels; 16.
         strength: how much of the network's sharpening is taken, 0 to 1.
         engine: "auto", "winograd" (CPU), "torch", or on a card "graph" or "compile".
+        reuse: "frames": one that is the same as one of the last few is not computed again, which is exact; "regions":
+            neither are still parts of others, which is nearly exact, and only good in order; or "off".
         height, width: size of the result, up to 65536, resampled (Lanczos) from what the network gives; where only one
             is given, the other keeps the picture's shape.
         model_path: a weights file, instead of `model`.
@@ -85,7 +88,7 @@ def rfdn(
         wanted = options(
             scale=scale, model=model, model_path=model_path, device=device, device_index=device_index,
             num_streams=num_streams, precision=precision, tile=tile, tile_pad=tile_pad, strength=strength,
-            engine=engine,
+            engine=engine, reuse=reuse,
         )  # fmt: skip
         size = target_size(clip, scale, height, width)
         if clip.format.color_family != vs.UNDEFINED:

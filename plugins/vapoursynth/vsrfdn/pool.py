@@ -30,6 +30,7 @@ class Options:
     depth: int
     strength: float
     engine: str
+    reuse: str
 
     def key(self) -> tuple[Options, tuple[Path, int, int] | None]:
         """The options and, of weights in a file, which file, and which state of it."""
@@ -53,6 +54,7 @@ class Options:
             depth=self.depth,
             strength=self.strength,
             engine=self.engine,
+            reuse=self.reuse,
         )
 
 
