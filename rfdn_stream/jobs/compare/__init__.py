@@ -1,0 +1,10 @@
+"""What the program does to a picture, shown: pictures beside each other, a wipe from one video to another, a page."""
+
+from rfdn_stream.jobs.compare.duo import Duo as Duo
+from rfdn_stream.jobs.compare.duo import open_duo as open_duo
+from rfdn_stream.jobs.compare.page import write_page as write_page
+from rfdn_stream.jobs.compare.stills import Stills as Stills
+from rfdn_stream.jobs.compare.stills import still_of as still_of
+from rfdn_stream.jobs.compare.stills import stills_of_two as stills_of_two
+from rfdn_stream.jobs.compare.views import Crop as Crop
+from rfdn_stream.jobs.compare.wipe import write_wipe as write_wipe
