@@ -2,7 +2,10 @@
 
 from rfdn_stream.jobs.compare.duo import Duo as Duo
 from rfdn_stream.jobs.compare.duo import open_duo as open_duo
+from rfdn_stream.jobs.compare.page import media_of_pictures as media_of_pictures
+from rfdn_stream.jobs.compare.page import media_of_videos as media_of_videos
 from rfdn_stream.jobs.compare.page import write_page as write_page
+from rfdn_stream.jobs.compare.scores import score as score
 from rfdn_stream.jobs.compare.stills import Stills as Stills
 from rfdn_stream.jobs.compare.stills import still_of as still_of
 from rfdn_stream.jobs.compare.stills import stills_of_two as stills_of_two

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -57,15 +58,23 @@ def write_wipe(
     if divider is not None and not 0 <= divider <= 1:
         raise UsageError(f"the divider stands at {divider:g} of the width; choose 0 (left) to 1 (right), or sweep")
     plan = duo.plan(target, EncodeOptions())
-    return write_frames(duo, target, plan, wiped(duo, plan, names, divider), reporter)
+    return write_frames(duo, target, plan, wiped(duo, plan, names, divider), reporter, aspect=duo.aspect)
 
 
 def write_frames(
-    duo: Duo, target: Path, plan: OutputPlan, frames: Iterator[Frame], reporter: Reporter, most: int | None = None
+    duo: Duo,
+    target: Path,
+    plan: OutputPlan,
+    frames: Iterator[Frame],
+    reporter: Reporter,
+    *,
+    aspect: Fraction = Fraction(1),
+    most: int | None = None,
 ) -> int:
     """Encodes frames into `target`, which gets its name when it is whole and was checked.
 
     Args:
+        aspect: pixel aspect ratio to be written.
         most: stop when so many bytes are written, about.
 
     Returns:
@@ -75,7 +84,7 @@ def write_frames(
     size = first.width, first.height
     stages = Stages()
     with whole_or_nothing(target) as partial:
-        with VideoFileSink(partial, duo.template(size, duo.aspect), plan, size) as sink:
+        with VideoFileSink(partial, duo.template(size, aspect), plan, size) as sink:
             reporter.begin(f"{size[0]}x{size[1]} {plan.encoding.format.name}: {plan.encoding.codec}", duo.expected())
             try:
                 frame: Frame | None = first
