@@ -67,21 +67,15 @@ class Media:
     facts: tuple[str, ...] = field(default_factory=tuple)
 
 
-def media_of_pictures(ways: Sequence[Way], part: Crop | None, size: tuple[int, int], facts: Sequence[str]) -> Media:
-    """Two pictures for a page.
-
-    Args:
-        ways: the two.
-        part: the crop to show, in pixels of a picture of `size`; None = all.
-        facts: see `Media`.
-    """
+def media_of_pictures(ways: Sequence[Way], part: Crop | None, size: tuple[int, int]) -> Media:
+    """Two pictures for a page: `part` of them, in pixels of a picture of `size`, or all."""
     shown = []
     for way in ways:
         height, width = way.picture.shape[:2]
         crop = Crop(0, 0, width, height) if part is None else part.scaled(width / size[0], height / size[1])
         shown.append(crop.of(way.picture))
     height, width = max(picture.shape[:2] for picture in shown)
-    return Media((width, height), width / height, tuple(map(_png, shown)), facts=tuple(facts))
+    return Media((width, height), width / height, tuple(map(_png, shown)))
 
 
 def media_of_videos(duo: Duo, *, chosen: bool, reporter: Reporter | None = None) -> Media:
@@ -95,7 +89,7 @@ def media_of_videos(duo: Duo, *, chosen: bool, reporter: Reporter | None = None)
     Raises:
         MediaError: a file cannot be read, or the two do not have the same frames.
     """
-    facts = _fit_in(duo, chosen)
+    facts = [*_span_told(duo), *_fit_in(duo, chosen)]
     with tempfile.TemporaryDirectory(prefix="rfdn-stream-") as folder:
         target = Path(folder) / "pair.mp4"
         plan = duo.plan(target, EncodeOptions("libx264", CRF, pix_fmt="yuv420p"))
@@ -177,6 +171,17 @@ def png_of(picture: Picture) -> bytes:
     if not done:
         raise RfdnError(f"a picture of {picture.shape[1]}x{picture.shape[0]} cannot be encoded as PNG")
     return bytes(data)
+
+
+def _span_told(duo: Duo) -> list[str]:
+    """Which part of the first video is shown, if it is not all."""
+    span, container = duo.sources[0].span, duo.sources[0].container
+    first, whole = (container.start_time or 0) / 1_000_000, (container.duration or 0) / 1_000_000
+    begin = 0.0 if span.begin is None else float(span.begin) - first
+    end = whole if span.end is None else min(whole, float(span.end) - first)
+    if end - begin > whole - 0.1:
+        return []
+    return [f"shown are {begin:.2f} s to {end:.2f} s of {whole:.2f} s; --start and --duration choose others"]
 
 
 def _fit_in(duo: Duo, chosen: bool) -> list[str]:
