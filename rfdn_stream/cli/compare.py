@@ -105,7 +105,7 @@ def compare_command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The original at the result's size: PSNR and SSIM of a picture, with VMAF too of each frame of two videos.",
+            help="The original at the result's size: PSNR and SSIM of a picture, and VMAF of two videos' frames.",
             rich_help_panel=MEASURE,
         ),
     ] = None,

@@ -48,8 +48,8 @@ class Series:
 
     def first(self, frames: int) -> Series:
         """The figures of so many frames from the beginning."""
-        of_each = (values[:frames] for values in (self.seconds, self.errors, self.ssim, self.vmaf))
-        return Series(self.name, *of_each, notes=self.notes)
+        seconds, errors, ssim, of_vmaf = (each[:frames] for each in (self.seconds, self.errors, self.ssim, self.vmaf))
+        return Series(self.name, seconds, errors, ssim, of_vmaf, self.notes)
 
     @property
     def psnr(self) -> tuple[float, ...]:
@@ -105,9 +105,7 @@ def measure(name: str, pairs: Pairs, on_frame: Callable[[], None] = lambda: None
             on_frame()
         scores = meter.scores() if meter is not None else []
     if pairs.ended is not None:
-        notes.append(
-            f"{pairs.ended} ends after {len(seconds)} frames and the other goes on; what both have is measured"
-        )
+        notes.append(f"{pairs.ended} ends after {len(seconds)} frames and the other goes on; what both have counts")
     times = tuple(second - seconds[0] for second in seconds)
     return Series(name, times, tuple(errors), tuple(ssim), tuple(scores), tuple(notes))
 
