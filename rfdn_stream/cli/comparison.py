@@ -126,9 +126,7 @@ class Comparison:
         yield None not in (self.at, self.number), "--at and --frame choose the frame both; leave one of them out"
         yield (
             not still and (self.at, self.number) != (None, None),
-            (
-                "--at and --frame choose one frame, which goes into OUT.png or OUT.html; --start and --duration choose more"
-            ),
+            ("--at and --frame choose one frame, for OUT.png or OUT.html; --start and --duration choose more"),
         )
         yield (
             still and (self.start, self.duration) != (None, None),
@@ -182,7 +180,7 @@ class Comparison:
                 media = media_of_videos(duo, chosen=crop is not None, reporter=reporter)
                 series = [one.first(media.frames) for one in series]
                 write_page(self.target, " and ".join(names), names, duo.details, media, series)
-                frames, notes = media.frames, media.facts
+                frames, notes = media.frames, list(media.facts)
             else:
                 divider = self.divider if isinstance(self.divider, float) else None
                 frames, notes = write_wipe(duo, self.target, names, divider=divider, reporter=reporter), duo.notes

@@ -119,9 +119,8 @@ def still_of(
     small, scale = moment.picture, max(scales)
     size = moment.size[0] * scale, moment.size[1] * scale
     nearest = Way("nearest", f"x{scale}", repeated(small, size[1], size[0]))
-    lanczos = Way(
-        "Lanczos", f"x{scale}", picture_of(at_size(moment.frame, moment.stored(size), "lanczos"), moment.turn)
-    )
+    plain = at_size(moment.frame, moment.stored(size), "lanczos")
+    lanczos = Way("Lanczos", f"x{scale}", picture_of(plain, moment.turn))
     part = DETAIL[0] // scale, DETAIL[1] // scale
     return Stills(
         _told(moment),
@@ -181,9 +180,8 @@ def check_size(path: str | Path, got: tuple[int, int], wanted: tuple[int, int]) 
 def _found(source: str | Path, at: float | None, number: int | None, other: str | Path | None = None) -> Moment:
     files = [source] if other is None else [source, other]
     if (at, number) != (None, None) and any(map(is_image, files)):
-        raise UsageError(
-            f"--at and --frame choose a frame of a video, and {' and '.join(map(str, files))} has one only"
-        )
+        image = next(filter(is_image, files))
+        raise UsageError(f"--at and --frame choose a frame of a video, and {image} is an image; leave them out")
     return find_moment(source, at, number)
 
 

@@ -83,7 +83,8 @@ def repeated[S: np.generic](samples: npt.NDArray[S], rows: int, columns: int) ->
     height, width = samples.shape[:2]
     down = (2 * np.arange(rows) + 1) * height // (2 * rows)
     across = (2 * np.arange(columns) + 1) * width // (2 * columns)
-    return samples[down[:, None], across]
+    enlarged: npt.NDArray[S] = samples[down[:, None], across]
+    return enlarged
 
 
 def converted(frame: Frame, format: PixelFormat, color: ColorSpec, turn: int = 0) -> Frame:
