@@ -111,6 +111,7 @@ def still_of(
     for model in models or (None,):
         purpose = "image" if is_image(source) else "video"
         with Upscaler(model, device=device, precision=precision, purpose=purpose) as upscaler:
+            device = upscaler.device.name  # found once, for all of them
             if original is not None:
                 _check_reference(original, moment, upscaler.scale)
             big = upscaler.submit(moment.frame).result()
