@@ -57,7 +57,7 @@ def _options(
 
 def run(arguments: list[str]) -> int:
     """Runs a command line; returns the exit code. Errors of the program itself are left to the caller."""
-    if not arguments or arguments in (["upscale"], ["live"]):
+    if not arguments or arguments in (["upscale"], ["live"], ["compare"]):
         arguments = [*arguments, "--help"]
     try:
         result = app(arguments, standalone_mode=False, prog_name="rfdn-stream")
