@@ -9,6 +9,7 @@ from typer.exceptions import Abort, TyperException
 
 from rfdn_stream import __version__
 from rfdn_stream.cli.bench import bench_command
+from rfdn_stream.cli.compare import compare_command
 from rfdn_stream.cli.doctor import doctor_command
 from rfdn_stream.cli.evaluate import evaluate_command
 from rfdn_stream.cli.export import export_command
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command("upscale")(upscale_command)
 app.command("live")(live_command)
+app.command("compare")(compare_command)
 app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("bench")(bench_command)
@@ -55,7 +57,7 @@ def _options(
 
 def run(arguments: list[str]) -> int:
     """Runs a command line; returns the exit code. Errors of the program itself are left to the caller."""
-    if not arguments or arguments in (["upscale"], ["live"]):
+    if not arguments or arguments in (["upscale"], ["live"], ["compare"]):
         arguments = [*arguments, "--help"]
     try:
         result = app(arguments, standalone_mode=False, prog_name="rfdn-stream")

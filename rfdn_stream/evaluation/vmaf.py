@@ -69,7 +69,11 @@ class Vmaf:
         self._frames += 1
 
     def score(self) -> float:
-        """The mean over all frames, 0 to 100. Ends the measuring.
+        """The mean over all frames, 0 to 100. Ends the measuring; raises as `scores`."""
+        return float(np.mean(self.scores()))
+
+    def scores(self) -> list[float]:
+        """Each frame's, 0 to 100. Ends the measuring.
 
         Raises:
             MediaError: libvmaf did not score every frame.
@@ -84,7 +88,7 @@ class Vmaf:
             raise MediaError(f"libvmaf left no readable scores ({error}); please report this") from error
         if len(scores) != self._frames:
             raise MediaError(f"libvmaf scored {len(scores)} of {self._frames} frames; please report this")
-        return float(np.mean(scores))
+        return scores
 
     def close(self) -> None:
         """Frees the filters, whereupon libvmaf writes its log; they hold each other in a circle."""
