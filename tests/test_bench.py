@@ -67,10 +67,10 @@ def test_engines_side_by_side(tiny_model):
     assert found.ratio(yardstick) == 1
     assert math.isinf(yardstick.psnr)
     assert all(len(timing.seconds) == len(timing.cpu_seconds) >= 3 for timing in found.timings)
-    assert all(40 < timing.psnr < 100 for timing in others)
+    assert all(timing.psnr > 40 for timing in others)
     network, _ = open_model(tiny_model)
     assert found.gflop == pytest.approx(2e-9 * count(network, 64, 36).macs)
-    assert {timing.engine.split()[0] for timing in found.timings} == {"torch"} | ({"winograd"} if others else set())
+    assert {timing.engine.split()[0] for timing in found.timings} <= {"torch", "winograd", "openvino"}
 
 
 def test_engines_from_the_command_line(tiny_model):

@@ -339,7 +339,7 @@ def test_auto_takes_it_and_says_on_what(tiny_model, caplog):
         ({"model": "large"}, "engine winograd cannot hold these weights: layer LR_conv: a bias is beyond the half"),
     ],
 )
-def test_auto_goes_on_to_torch_and_says_why(tiny_model, tmp_path, caplog, options, why):
+def test_auto_goes_on_to_the_next_and_says_why(tiny_model, tmp_path, caplog, options, why):
     caplog.set_level(logging.INFO, "rfdn_stream")
     model = tmp_path / f"{options['model']}.safetensors" if "model" in options else None
     if options.get("model") == "imdn":
@@ -349,7 +349,7 @@ def test_auto_goes_on_to_torch_and_says_why(tiny_model, tmp_path, caplog, option
         save_tiny(model, LR_conv__bias=7e4)
     options = {**options, "model": model or tiny_model, "device": "cpu"}
     with Upscaler(**options) as upscaler:
-        assert isinstance(upscaler.engine, TorchEngine)
+        assert not isinstance(upscaler.engine, WinogradEngine)
     assert f"not by engine winograd: {why}" in caplog.text
     with pytest.raises(UsageError, match=why):
         Upscaler(**options, engine="winograd")
@@ -379,7 +379,7 @@ def test_no_library_no_engine(tiny_model, tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(engine, "library", missing)
     with Upscaler(tiny_model, device="cpu") as upscaler:
-        assert isinstance(upscaler.engine, TorchEngine)
+        assert not isinstance(upscaler.engine, WinogradEngine)
     assert "engine winograd is not there: it was not built at installation" in caplog.text
 
 
