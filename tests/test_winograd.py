@@ -159,6 +159,14 @@ def test_sums_fit_int32_whatever_the_weights():
     assert snr(library().layer(layer, 1, source), exact(layer, 1, source)) > 60
 
 
+@needs_library
+def test_the_peaks_operations_are_counted():
+    """A lane holds two products of int16, or one of float32; each is a multiplication and an addition."""
+    floats, integers = (library().operations(10, integers=integers) for integers in (False, True))
+    assert integers == 2 * floats > 0
+    assert library().operations(20, integers=True) == 2 * integers
+
+
 # A network
 
 FAMILY = {
@@ -394,7 +402,7 @@ def test_a_library_of_another_version(tmp_path):
     old = tmp_path / "librfdn.so"
     command = ["g++", "-shared", "-fPIC", "-x", "c++", "-", "-o", str(old)]
     subprocess.run(command, input=b'extern "C" int rfdn_abi() { return 0; }', check=True)
-    with pytest.raises(NoLibraryError, match=r"librfdn\.so has interface 0, not 1; install rfdn-stream anew"):
+    with pytest.raises(NoLibraryError, match=r"librfdn\.so has interface 0, not 2; install rfdn-stream anew"):
         Library(old)
 
 
