@@ -120,7 +120,10 @@ def vs_mlrt(name: str, graph: Path, rgb: np.ndarray, plugins: Path | None) -> Ru
     return run
 
 
-MLRT = {"ov": {"device": "CPU"}, "ort": {"provider": "CPU"}}
+MLRT = {
+    "ov": {"device": "CPU", "config": lambda: {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": torch.get_num_threads()}},
+    "ort": {"provider": "CPU"},
+}
 
 
 def timed(run: Run) -> tuple[float, float, np.ndarray]:

@@ -302,12 +302,30 @@ def test_a_full_hd_frame_takes_less_memory_than_in_torch(preset):
     assert taken < 0.3 * 1080 * 1920 * 4 * known.activation_floats_per_pixel
 
 
-@needs_library
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
-def test_memory_is_given_back():
-    def resident():
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
+
+
+@needs_library
+@needs_proc
+def test_ten_thousand_frames_take_no_more_than_one():
+    network, known = tiny(channels=8, blocks=1)
+    made = WinogradEngine(network, known, CPU)
+    rgb = picture(16, 16)
+    for _ in range(500):
+        made(rgb)
+    before = resident()
+    for _ in range(10000):
+        made(rgb)
+    assert resident() - before < 1e6  # a hundred bytes a frame
+
+
+@needs_library
+@needs_proc
+def test_memory_is_given_back():
     network, known = tiny(channels=32)
     rgb = picture(300, 400)
 
