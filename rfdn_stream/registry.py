@@ -17,6 +17,7 @@ DEVICES = {  # the best first
 }
 ENGINES = {
     "winograd": "rfdn_stream.engines.winograd.engine:WinogradEngine",
+    "openvino": "rfdn_stream.engines.openvino:OpenVinoEngine",
     "torch": "rfdn_stream.engines.torch_engine:TorchEngine",
     "graph": "rfdn_stream.engines.graph:GraphEngine",
     "compile": "rfdn_stream.engines.compiled:CompiledEngine",

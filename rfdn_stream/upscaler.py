@@ -25,6 +25,7 @@ from rfdn_stream.config import Size
 from rfdn_stream.devices.base import Device, NoDeviceError
 from rfdn_stream.devices.ring import Ring, Slot
 from rfdn_stream.engines.base import Engine, EngineUnavailableError, enlarge, takes_batches
+from rfdn_stream.engines.choice import order
 from rfdn_stream.engines.regions import Change, Regions
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat, Plane
@@ -449,7 +450,10 @@ def _open_engine(
     """
     if asked in registry.ENGINES and asked not in device.engines:
         raise UsageError(f"engine {asked} does not run on {device.name}; choose {' or '.join(device.engines)}")
-    *better, last = device.engines if asked == "auto" else (asked,)
+    if asked == "auto":
+        *better, last = order(device.engines, network, model, device.torch_device, precision)
+    else:
+        better, last = [], asked
     for name in better:
         try:
             return _engine(name)(network, model, device.torch_device, precision, tile)

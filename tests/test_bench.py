@@ -67,17 +67,20 @@ def test_engines_side_by_side(tiny_model):
     assert found.ratio(yardstick) == 1
     assert math.isinf(yardstick.psnr)
     assert all(len(timing.seconds) == len(timing.cpu_seconds) >= 3 for timing in found.timings)
-    assert all(40 < timing.psnr < 100 for timing in others)
+    assert all(timing.psnr > 40 for timing in others)
     network, _ = open_model(tiny_model)
+    if any(timing.engine == "winograd int16" for timing in others):
+        assert set(found.peaks) == {"fp32", "int16"}
+        assert all(timing.floor > 0 for timing in found.timings)
     assert found.gflop == pytest.approx(2e-9 * count(network, 64, 36).macs)
-    assert {timing.engine.split()[0] for timing in found.timings} == {"torch"} | ({"winograd"} if others else set())
+    assert {timing.engine.split()[0] for timing in found.timings} <= {"torch", "winograd", "openvino"}
 
 
 def test_engines_from_the_command_line(tiny_model):
-    options = ("--engines", "--model", str(tiny_model), "--size", "64x36", "--seconds", "0.1")
+    options = ("--cpu", "--model", str(tiny_model), "--size", "64x36", "--seconds", "0.1")
     ran = command(*options)
     assert ran.returncode == 0, ran.stderr
-    assert re.search(r"torch fp32 +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9]+ +1.00 x +-", ran.stdout)
+    assert re.search(r"torch fp32 +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9]+ +1.00 x +[-0-9.]+ +-", ran.stdout)
     assert json.loads(command(*options, "--json").stdout)[0]["timings"][0]["engine"] == "torch fp32"
 
 

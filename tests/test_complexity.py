@@ -104,6 +104,7 @@ def test_json_is_for_programs(capsys, tiny_model):
         "macs": want.macs,
         "activations": want.activations,
         "convolutions": want.convolutions,
+        "macs_3x3": want.macs_3x3,
     }
 
 

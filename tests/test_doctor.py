@@ -19,6 +19,7 @@ from rfdn_stream.doctor.machine import examine
 from rfdn_stream.engines.winograd import library as winograd
 from rfdn_stream.engines.winograd.library import Library
 from rfdn_stream.nets import catalogue
+from rfdn_stream.upscaler import Upscaler
 
 
 def by_part(folder):
@@ -28,6 +29,8 @@ def by_part(folder):
 def test_this_machine(tmp_path):
     found = by_part(tmp_path)
     assert torch.__version__ in found["torch"].detail
+    with Upscaler(device="cpu") as upscaler:
+        assert found["engine by auto"].detail.startswith(f"{upscaler.engine.description}; the first that can of ")
     assert av.__version__ in found["PyAV"].detail
     assert "libx264" in found["encoders"].detail
     assert found["model for video"].detail == f"{catalogue.default_model(2).name}, whole"

@@ -37,7 +37,13 @@ ANY = Limits(idle=1.0, above_floor=math.inf)  # a processor with other work to d
 QUICK = {"sizes": [(48, 32), (64, 48)], "seconds": 0.05, "rates": partial(measure_rates, nbytes=1 << 20, channels=64)}
 
 
-class SlowDevice(CpuDevice):
+class PlainDevice(CpuDevice):
+    """With none of a processor's own engines, as a card."""
+
+    engines = ("torch",)
+
+
+class SlowDevice(PlainDevice):
     """Copies up take as long as that."""
 
     def __init__(self, seconds):
@@ -52,15 +58,9 @@ class SlowDevice(CpuDevice):
         super()._enqueue(what, slowly if what == "h2d copy" else work, stream, reads, writes)
 
 
-@pytest.fixture(autouse=True)
-def engines_as_on_a_card(monkeypatch):
-    """The processor that stands for a card has the engine that cards have too."""
-    monkeypatch.setattr(CpuDevice, "engines", ("torch",))
-
-
 @pytest.fixture
 def upscaler(tiny_model):
-    upscaler = Upscaler(tiny_model, device=CpuDevice(check=True), reuse="off")
+    upscaler = Upscaler(tiny_model, device=PlainDevice(check=True), reuse="off")
     yield upscaler
     upscaler.close(abandon=True)
 
@@ -338,6 +338,7 @@ def test_the_verdict_says_what_is_wrong_and_what_to_do():
 def a_card(monkeypatch, tiny_model):
     """The command on a machine that has a card, which is the processor."""
     monkeypatch.setattr(card, "cards", lambda: ["cpu"])
+    monkeypatch.setattr(CpuDevice, "engines", PlainDevice.engines)
     monkeypatch.setattr(rfdn_stream.upscaler, "Upscaler", partial(Upscaler, tiny_model))
     monkeypatch.setattr(card, "examine_card", partial(examine_card, **QUICK, limits=ANY))
     monkeypatch.setattr(card, "check_kernels", lambda device: [ok("colour kernels", "left out")])

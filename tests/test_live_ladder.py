@@ -272,7 +272,7 @@ def test_there_is_a_lighter_twin_where_the_user_asked_for_a_heavier_precision(ti
     def network():
         return open_model(tiny_model)[0]
 
-    with Upscaler(tiny_model, precision="fp32") as upscaler:
+    with Upscaler(tiny_model, precision="fp32", engine="torch") as upscaler:
         monkeypatch.setattr(module, "choose_precision", lambda *_: ("bf16", "as on a processor that has it"))
         name, make = lighter_twin(upscaler, network)
         assert name == "bf16"

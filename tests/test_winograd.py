@@ -159,6 +159,14 @@ def test_sums_fit_int32_whatever_the_weights():
     assert snr(library().layer(layer, 1, source), exact(layer, 1, source)) > 60
 
 
+@needs_library
+def test_the_peaks_operations_are_counted():
+    """A lane holds two products of int16, or one of float32; each is a multiplication and an addition."""
+    floats, integers = (library().operations(10, integers=integers) for integers in (False, True))
+    assert integers == 2 * floats > 0
+    assert library().operations(20, integers=True) == 2 * integers
+
+
 # A network
 
 FAMILY = {
@@ -294,12 +302,30 @@ def test_a_full_hd_frame_takes_less_memory_than_in_torch(preset):
     assert taken < 0.3 * 1080 * 1920 * 4 * known.activation_floats_per_pixel
 
 
-@needs_library
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
-def test_memory_is_given_back():
-    def resident():
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
+
+
+@needs_library
+@needs_proc
+def test_ten_thousand_frames_take_no_more_than_one():
+    network, known = tiny(channels=8, blocks=1)
+    made = WinogradEngine(network, known, CPU)
+    rgb = picture(16, 16)
+    for _ in range(500):
+        made(rgb)
+    before = resident()
+    for _ in range(10000):
+        made(rgb)
+    assert resident() - before < 1e6  # a hundred bytes a frame
+
+
+@needs_library
+@needs_proc
+def test_memory_is_given_back():
     network, known = tiny(channels=32)
     rgb = picture(300, 400)
 
@@ -339,7 +365,7 @@ def test_auto_takes_it_and_says_on_what(tiny_model, caplog):
         ({"model": "large"}, "engine winograd cannot hold these weights: layer LR_conv: a bias is beyond the half"),
     ],
 )
-def test_auto_goes_on_to_torch_and_says_why(tiny_model, tmp_path, caplog, options, why):
+def test_auto_goes_on_to_the_next_and_says_why(tiny_model, tmp_path, caplog, options, why):
     caplog.set_level(logging.INFO, "rfdn_stream")
     model = tmp_path / f"{options['model']}.safetensors" if "model" in options else None
     if options.get("model") == "imdn":
@@ -349,7 +375,7 @@ def test_auto_goes_on_to_torch_and_says_why(tiny_model, tmp_path, caplog, option
         save_tiny(model, LR_conv__bias=7e4)
     options = {**options, "model": model or tiny_model, "device": "cpu"}
     with Upscaler(**options) as upscaler:
-        assert isinstance(upscaler.engine, TorchEngine)
+        assert not isinstance(upscaler.engine, WinogradEngine)
     assert f"not by engine winograd: {why}" in caplog.text
     with pytest.raises(UsageError, match=why):
         Upscaler(**options, engine="winograd")
@@ -379,7 +405,7 @@ def test_no_library_no_engine(tiny_model, tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(engine, "library", missing)
     with Upscaler(tiny_model, device="cpu") as upscaler:
-        assert isinstance(upscaler.engine, TorchEngine)
+        assert not isinstance(upscaler.engine, WinogradEngine)
     assert "engine winograd is not there: it was not built at installation" in caplog.text
 
 
@@ -394,7 +420,7 @@ def test_a_library_of_another_version(tmp_path):
     old = tmp_path / "librfdn.so"
     command = ["g++", "-shared", "-fPIC", "-x", "c++", "-", "-o", str(old)]
     subprocess.run(command, input=b'extern "C" int rfdn_abi() { return 0; }', check=True)
-    with pytest.raises(NoLibraryError, match=r"librfdn\.so has interface 0, not 1; install rfdn-stream anew"):
+    with pytest.raises(NoLibraryError, match=r"librfdn\.so has interface 0, not 2; install rfdn-stream anew"):
         Library(old)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rfdn_stream.doctor.bench import Speed
     from rfdn_stream.doctor.engines import Comparison
 
-ENGINE_COLUMNS = ("engine", "s/frame", "least", "CPU s/frame", "GFLOP/s", "of torch fp32", "PSNR")
+ENGINE_COLUMNS = ("engine", "s/frame", "least", "CPU s/frame", "GFLOP/s", "of torch fp32", "floor", "PSNR")
 COLUMNS = ("in", "out", "frames", "fps", "s/frame", "network", "colour", "idle")
 CARD_COLUMNS = ("in", "fps", "up", "colour", "network", "down", "idle", "plain", "layers", "blocks", "sums")
 
@@ -38,8 +38,8 @@ def bench_command(
     precision: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="As for upscale.")] = "auto",
     tile: Annotated[int | None, typer.Option(metavar="PX", help="As for upscale.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure each size, about.")] = 10.0,
-    engines: Annotated[
-        bool, typer.Option("--engines", help="Instead: the CPU's engines side by side, one frame each in turn.")
+    cpu: Annotated[
+        bool, typer.Option("--cpu", help="Instead: the CPU's engines side by side, one frame each in turn.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Figures as JSON on stdout.")] = False,
 ) -> None:
@@ -47,11 +47,14 @@ def bench_command(
 
     Shares are of the time that frames took; idle is when the network had nothing to do.
 
+    With --cpu, GFLOP/s are the network's arithmetic over the time; floor is the time that an engine's own arithmetic
+    would take at the machine's measured peak.
+
     On a card: milliseconds a frame, and the least that the network can take there.
     Plain is each operation by itself, layers and blocks are one kernel for each, sums is arithmetic alone.
     """
     sizes = [frame_size(text) for text in size or []]
-    if engines:
+    if cpu:
         _compare_engines(sizes, model, scale, seconds, json)
         return
     from rfdn_stream.doctor.bench import CPU_SIZES, GPU_SIZES, measure
@@ -121,9 +124,13 @@ def _print_engines(found: Comparison) -> None:
             f"{median(timing.cpu_seconds):.3f}",
             f"{found.gflop / seconds:.0f}",
             f"{found.ratio(timing):.2f} x",
+            "-" if timing.floor is None else f"{timing.floor:.3f}",
             "-" if math.isinf(timing.psnr) else f"{timing.psnr:.1f} dB",
         )
     console.print(table)
+    if found.peaks:
+        peaks = (f"{peak:.0f} Gop/s in {precision}" for precision, peak in found.peaks.items())
+        console.print(f"this machine's peak, all threads: {', '.join(peaks)}")
     for timing in found.timings:
         console.print(f"{timing.engine}: {timing.description}")
 

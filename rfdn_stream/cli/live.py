@@ -81,7 +81,10 @@ def live_command(
         str, typer.Option(metavar="auto|fp32|bf16|fp16", help="As for upscale.", rich_help_panel=PICTURE)
     ] = "auto",
     engine: Annotated[
-        str, typer.Option(metavar="auto|torch|graph|compile", help="As for upscale.", rich_help_panel=PICTURE)
+        str,
+        typer.Option(
+            metavar="auto|winograd|openvino|torch|graph|compile", help="As for upscale.", rich_help_panel=PICTURE
+        ),
     ] = "auto",
     latency: Annotated[
         float,

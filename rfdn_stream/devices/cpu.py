@@ -110,7 +110,7 @@ class CpuDevice:
     name = "cpu"
     torch_device = torch.device("cpu")
     kernels: ColorKernels = cpu
-    engines: tuple[str, ...] = ("winograd", "torch")
+    engines: tuple[str, ...] = ("winograd", "openvino", "torch")
     fills = 1
 
     def __init__(self, index: int | None = None, *, check: bool = False) -> None:

@@ -24,7 +24,7 @@ LOW_SPACE = 10e9  # bytes: an hour of 4K at the default quality
 
 # Optional libraries: import name, distribution, extra, what goes without it.
 OPTIONAL = (
-    ("openvino", "openvino", "openvino", "no OpenVINO engine"),
+    ("openvino", "openvino", "openvino", "no engine openvino, for what winograd cannot run"),
     ("ray", "ray", "ray", "no spreading over a cluster"),
     ("pyvirtualcam", "pyvirtualcam", "live", "no virtual camera"),
     ("onnxruntime", "onnxruntime", "export", "no export to ONNX"),
@@ -59,6 +59,7 @@ def _torch() -> Iterator[Finding]:
     else:
         yield ok("CPU", f"{capability}; torch in {precision} ({why})")
     yield _cpu_engine()
+    yield _auto_engine()
 
 
 def _cpu_engine() -> Finding:
@@ -69,7 +70,24 @@ def _cpu_engine() -> Finding:
         return ok("CPU engine", f"winograd, int16 on {library().isa_name}")
     except NoLibraryError as failure:
         remedy = "" if platform.machine().lower() not in X86_64 else COMPILER
-        return absent("CPU engine", str(failure), "torch takes its place, about three times slower", remedy)
+        return absent("CPU engine", str(failure), "OpenVINO or torch takes its place, about three times slower", remedy)
+
+
+def _auto_engine() -> Finding:
+    """What `auto` comes to on this CPU for the default model, and why. Measures where there is AMX and it never has."""
+    from rfdn_stream.engines.choice import has_amx, order
+    from rfdn_stream.nets.catalogue import default_model, open_model
+    from rfdn_stream.upscaler import Upscaler
+
+    part = "engine by auto"
+    try:
+        with Upscaler(default_model(2), device="cpu") as upscaler:
+            device, model = upscaler.device, upscaler.model
+            names = order(device.engines, open_model(model)[0], model, device.torch_device, "auto")
+    except RfdnError as failure:
+        return broken(part, str(failure), "nothing works without it", "install rfdn-stream anew")
+    why = ", the fastest first as measured on this CPU with AMX" if has_amx() else ""
+    return ok(part, f"{upscaler.engine.description}; the first that can of {', '.join(names)}{why}")
 
 
 def _gpu() -> Iterator[Finding]:

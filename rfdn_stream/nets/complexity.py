@@ -27,31 +27,36 @@ class Complexity:
         macs: multiplications with addition in all convolutions, biases aside.
         activations: elements of the outputs of all convolutions.
         convolutions: how many there are.
+        macs_3x3: those of `macs` that are in convolutions of 3x3 with stride 1, which Winograd's way makes fewer of.
     """
 
     parameters: int
     macs: int
     activations: int
     convolutions: int
+    macs_3x3: int = 0
 
 
 def count(net: nn.Module, width: int, height: int) -> Complexity:
     """The cost of one picture of width x height pixels put in; nothing is computed (meta device)."""
     meta = copy.deepcopy(net).to("meta").eval()
     macs: list[int] = []
+    macs_3x3 = 0
     activations: list[int] = []
 
     def note(module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        nonlocal macs_3x3
         weight = module.get_parameter("weight")
         activations.append(output.numel())
         macs.append(output.numel() * weight[0].numel())  # weight[0]: all that one output element is the sum of
+        macs_3x3 += macs[-1] if weight.shape[2:] == (3, 3) and module.stride == (1, 1) else 0
 
     for module in meta.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(note)
     with torch.no_grad():
         meta(torch.empty(1, 3, height, width, device="meta", dtype=next(meta.parameters()).dtype))
-    return Complexity(sum(p.numel() for p in net.parameters()), sum(macs), sum(activations), len(macs))
+    return Complexity(sum(p.numel() for p in net.parameters()), sum(macs), sum(activations), len(macs), macs_3x3)
 
 
 def count_for_output(net: Network, width: int = 1280, height: int = 720) -> Complexity:
@@ -72,4 +77,5 @@ def count_for_output(net: Network, width: int = 1280, height: int = 720) -> Comp
     columns, rows = -(-width // scale), -(-height // scale)
     whole = count(net, columns, rows)
     share = width * height / scale**2 / (columns * rows)
-    return replace(whole, macs=round(whole.macs * share), activations=round(whole.activations * share))
+    scaled = {name: round(getattr(whole, name) * share) for name in ("macs", "activations", "macs_3x3")}
+    return replace(whole, **scaled)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from rfdn_stream.engines.base import EngineUnavailableError
+from rfdn_stream.engines.compared import compare
 from rfdn_stream.engines.tiling import SMALLEST, largest_tile, run_tiled
 from rfdn_stream.engines.torch_engine import cpu_bytes
 from rfdn_stream.engines.winograd.description import layers_of, options_of
@@ -18,10 +17,7 @@ from rfdn_stream.nets.catalogue import ModelSpec
 from rfdn_stream.nets.fold import fold
 from rfdn_stream.nets.rfdn import RFDN
 
-log = logging.getLogger("rfdn_stream")
-
 PRECISION = "int16"
-CHECK_SIZE = 45, 61  # rows and columns of the picture that is compared with torch: whole tiles, parts of tiles, edges
 LEAST_SNR = 36.0  # dB; noise reaches 43 or more, any mistake in the arithmetic some 10
 
 
@@ -72,7 +68,7 @@ class WinogradEngine:
         self.description = f"winograd int16 on {code.isa_name} (the project's own code for this CPU)"
         self._minimum = spec.minimum_size
         self._result: torch.Tensor | None = None  # of the last size
-        self._compare(network)
+        compare("winograd", self._whole, network, LEAST_SNR)
 
     @torch.inference_mode()
     def __call__(self, rgb: torch.Tensor) -> torch.Tensor:
@@ -99,25 +95,3 @@ class WinogradEngine:
         """The tile for frames of a size, by the same limit of memory as torch's engine."""
         taken = self._network.bytes(max(height, self._minimum), max(width, self._minimum))
         return largest_tile(height, width, int(height * width * cpu_bytes(height, width, self.scale) / taken))
-
-    @torch.inference_mode()
-    def _compare(self, network: RFDN) -> None:
-        """Enlarges a picture of waves and noise as torch does; for a machine that nobody has tried.
-
-        Raises:
-            EngineUnavailableError: the results differ.
-        """
-        y, x = torch.meshgrid(*(torch.arange(size) for size in CHECK_SIZE), indexing="ij")
-        waves = torch.stack([torch.sin(x * a + y * b) for a, b in ((0.2, 0.1), (0.05, 0.3), (0.7, 0.02))])
-        picture = 0.5 + 0.4 * waves + 0.1 * torch.rand(waves.shape, generator=torch.Generator().manual_seed(0))
-        want = network(picture[None])[0]
-        difference = self._whole(picture) - want
-        snr = float(10 * torch.log10(want.square().mean() / difference.square().mean().clamp_min(1e-30)))
-        if snr >= LEAST_SNR:
-            log.debug("engine winograd: %.1f dB to torch in fp32", snr)
-            return
-        if torch.isfinite(difference).all():  # else the weights are at fault: their maps leave half floats
-            log.warning(
-                "engine winograd is not used: it reaches %.1f dB of torch's fp32 here, not %.0f", snr, LEAST_SNR
-            )
-        raise EngineUnavailableError(f"engine winograd reaches {snr:.1f} dB of fp32 here; choose engine torch")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rfdn_stream.engines.winograd.build import library_path
 from rfdn_stream.errors import DeviceError, UsageError
 
-ABI = 1  # RFDN_ABI of src/api.h
+ABI = 2  # RFDN_ABI of src/api.h
 ISAS = 3  # the instruction sets of `enum rfdn_isa`, the best last
 ERROR_SIZE = 512
 
@@ -92,6 +92,7 @@ class Library:
         c.rfdn_bytes.argtypes, c.rfdn_bytes.restype = [pointer, i32, i32], size
         c.rfdn_run.argtypes = [pointer, pointer, ctypes.c_ssize_t, ctypes.c_ssize_t, i32, i32, pointer]
         c.rfdn_layer.argtypes = [pointer, ctypes.c_float, i32, pointer, i32, i32, pointer, ctypes.c_char_p, size]
+        c.rfdn_operations.argtypes, c.rfdn_operations.restype = [i32, i32, i32], ctypes.c_double
         working = [n for n in range(ISAS) if c.rfdn_isa_works(n)]
         if not working or isa not in (None, *working):
             raise NoLibraryError("this processor lacks AVX2, FMA or F16C" if isa is None else f"no instructions {isa}")
@@ -128,6 +129,10 @@ class Library:
         if failed:
             raise UsageError(error.value.decode(errors="replace"))
         return target
+
+    def operations(self, rounds: int, *, integers: bool) -> float:
+        """Sums of products in int16 or float32, on this thread, as fast as it can; returns how many operations."""
+        return float(self._c.rfdn_operations(self.isa, integers, rounds))
 
 
 class Network:

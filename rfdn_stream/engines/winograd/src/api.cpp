@@ -109,4 +109,8 @@ std::int32_t rfdn_layer(const rfdn_tensor* tensor, float slope, std::int32_t isa
   return guarded(work, 1, error, error_size);
 }
 
+double rfdn_operations(std::int32_t isa, std::int32_t integers, std::int32_t rounds) {
+  return kernels_of(isa)->operations(integers != 0, rounds);
+}
+
 }  // extern "C"

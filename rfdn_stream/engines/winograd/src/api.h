@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define RFDN_ABI 1 /* raised with every change of this file */
+#define RFDN_ABI 2 /* raised with every change of this file */
 
 /* Which instructions: the best that this build has and this processor knows. */
 enum rfdn_isa { RFDN_AVX2 = 0, RFDN_AVX_VNNI = 1, RFDN_AVX512_VNNI = 2, RFDN_ISAS = 3 };
@@ -55,6 +55,10 @@ RFDN_EXPORT int32_t rfdn_run(rfdn_network*, const float* picture, ptrdiff_t plan
    thread. 0: done; 1: no memory, or as for rfdn_create. */
 RFDN_EXPORT int32_t rfdn_layer(const rfdn_tensor*, float slope, int32_t isa, const float* source, int32_t height,
                                int32_t width, float* target, char* error, size_t error_size);
+
+/* Arithmetic alone, on this thread: sums of int16 products, or of float32 ones. Returns how many multiplications and
+   additions it did. */
+RFDN_EXPORT double rfdn_operations(int32_t isa, int32_t integers, int32_t rounds);
 
 #ifdef __cplusplus
 }

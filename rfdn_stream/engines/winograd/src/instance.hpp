@@ -4,6 +4,7 @@
 #include "attention.hpp"
 #include "conv1x1.hpp"
 #include "conv3x3.hpp"
+#include "peak.hpp"
 #include "small.hpp"
 
 namespace rfdn {
@@ -13,7 +14,7 @@ template <class I>
 constexpr Kernels table(const char* name) {
   return {name,       I::kLanes,     I::kWide,   I::kGroups, sizeof(I::kGroups) / sizeof(int), I::kTileOf,
           load<I>,    conv3x3<I>,    conv1x1<I>, attend<I>,  sums<I>,
-          halve<I>,   pool<I>,       small_conv<I>, widen<I>};
+          halve<I>,   pool<I>,       small_conv<I>, widen<I>, operations<I>};
 }
 
 }  // namespace

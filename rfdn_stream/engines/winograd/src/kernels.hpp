@@ -70,6 +70,8 @@ struct Kernels {
   void (*pool)(const SmallConv&, int row);          // the largest of 7x7, stride 3
   void (*small_conv)(const SmallConv&, int row);    // 3x3, a border of one zero in memory
   void (*widen)(const Planes& source, int planes, int row, int width, float* far);  // bilinear, to `far`'s layout
+
+  double (*operations)(bool integers, int rounds);  // of arithmetic alone; see peak.hpp
 };
 
 // Null where this build has no code for it.
