@@ -449,7 +449,7 @@ def _open_engine(
         UsageError: no such engine on that device, or it cannot run this network so; and what there is.
     """
     if asked in registry.ENGINES and asked not in device.engines:
-        raise UsageError(f"engine {asked} does not run on {device.name}; choose {' or '.join(device.engines)}")
+        raise UsageError(f"engine {asked} does not run on {device.name}; choose {', '.join(device.engines)}")
     if asked == "auto":
         *better, last = order(device.engines, network, model, device.torch_device, precision)
     else:

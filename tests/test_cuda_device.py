@@ -382,7 +382,7 @@ def test_each_device_names_engines_that_there_are(monkeypatch):
 
 
 def test_an_engine_is_chosen_by_name(tiny_model):
-    with pytest.raises(UsageError, match=r"^engine graph does not run on cpu; choose winograd or torch"):
+    with pytest.raises(UsageError, match=r"^engine graph does not run on cpu; choose winograd, openvino, torch"):
         Upscaler(tiny_model, device="cpu", engine="graph")
     with pytest.raises(UsageError, match="unknown engine 'warp'; available: winograd, torch, graph, compile"):
         Upscaler(tiny_model, device="cpu", engine="warp")

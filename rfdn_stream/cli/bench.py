@@ -112,7 +112,7 @@ def _print_engines(found: Comparison) -> None:
 
     console = Console(highlight=False)
     console.print(f"{found.model}, {found.width}x{found.height}, {found.gflop:.1f} GFLOP a frame")
-    table = Table(*ENGINE_COLUMNS, box=box.SIMPLE_HEAD)
+    table = Table(*ENGINE_COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     for timing in found.timings:

@@ -89,6 +89,8 @@ def compare(
     timings = [Timing(name, engine.description) for name, engine in engines.items()]
     width, height = size
     rgb = picture(width, height)
+    threads = torch.get_num_threads()
+    before = measure_peaks(threads)
     begun = time.perf_counter()
     _round(list(engines.values()), timings, rgb)  # warms up
     for timing in timings:
@@ -99,7 +101,7 @@ def compare(
         _round(list(engines.values()), timings, rgb)
     cost = count(network, max(width, spec.minimum_size), max(height, spec.minimum_size))
     work = {"fp32": 2e-9 * cost.macs, "int16": 2e-9 * (cost.macs - (1 - WINOGRAD_SHARE) * cost.macs_3x3)}
-    peaks = measure_peaks(torch.get_num_threads())
+    peaks = {name: max(peak, before[name]) for name, peak in measure_peaks(threads).items()}
     for timing in timings:
         precision = timing.engine.split()[-1]
         timing.floor = work[precision] / peaks[precision] if precision in peaks else None
