@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import ColorSpec, Frame, PixelFormat
+from rfdn_stream.media import dynamic_hdr
 from rfdn_stream.media.frames import carried, carrier, fraction, is_full_range, plane_views
 from rfdn_stream.media.hardware import Nvdec
 from rfdn_stream.media.probe import guess_rate
@@ -43,6 +44,8 @@ class Decoder:
     with threads an error comes several packets late. So the times of the packets that went in are
     compared with those of the pictures that came out.
 
+    An HDR10+ message in a packet becomes its picture's `opaque`.
+
     With `nvdec`, the card decodes, and its pictures may stay there (`Frame.card`).
 
     Attributes:
@@ -61,6 +64,8 @@ class Decoder:
             self._context.thread_count = 1  # the card decodes; each thread would take it one more surface
         self._time_base = fraction(stream.time_base) or Fraction(1, 1_000_000)
         self._codec = self._context.codec.canonical_name
+        # What is hung on a packet comes out with its picture, whatever the order.
+        self._context.copy_opaque = self._codec in dynamic_hdr.CODECS
         self._frame_ticks = max(1, round(1 / guess_rate(stream) / self._time_base))
         # AVI stores no pts; FFmpeg counts packets, which B-frames put in another order than pictures.
         self._pts_are_in_coding_order = stream.container.format.name == "avi" and self._context.has_b_frames
@@ -86,6 +91,8 @@ class Decoder:
         """
         if packet is not None and packet.pts is not None and not packet.is_discard:
             heapq.heappush(self._expected, packet.pts)
+        if packet is not None and self._codec in dynamic_hdr.CODECS:
+            packet.opaque = dynamic_hdr.find_message(bytes(packet), self._codec, self._context.extradata)
         try:
             pictures = self._context.decode(packet)
         except _UNDECODABLE as error:
