@@ -48,7 +48,7 @@ def test_help_names_every_option():
     text = rfdn_stream("upscale", "--help", env={**os.environ, "COLUMNS": "200"}).stdout
     for option in (
         "--scale", "--model", "--device", "--precision", "--tile", "--codec", "--crf", "--preset", "--pix-fmt",
-        "--start", "--duration", "--overwrite", "--dither", "--quiet", "--decode", "--engine",
+        "--start", "--duration", "--overwrite", "--dither", "--quiet", "--decode", "--deinterlace", "--engine",
         "--strength", "--denoise",
     ):  # fmt: skip
         assert option in text

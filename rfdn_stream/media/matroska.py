@@ -93,12 +93,8 @@ def _with_display_size(data: bytes, tracks: _Element, width: int, height: int) -
             continue
         old = (_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT)
         kept = b"".join(data[e.begin : e.end] for e in _elements(data, video.body, video.end) if e.id not in old)
-        kept += ebml(_DISPLAY_WIDTH, width.to_bytes(4, "big")) + ebml(
-            _DISPLAY_HEIGHT, height.to_bytes(4, "big")
-        )
-        entries += ebml(
-            _TRACK_ENTRY, data[entry.body : video.begin] + ebml(_VIDEO, kept) + data[video.end : entry.end]
-        )
+        kept += ebml(_DISPLAY_WIDTH, width.to_bytes(4, "big")) + ebml(_DISPLAY_HEIGHT, height.to_bytes(4, "big"))
+        entries += ebml(_TRACK_ENTRY, data[entry.body : video.begin] + ebml(_VIDEO, kept) + data[video.end : entry.end])
         done = True
     return ebml(_TRACKS, _with_checksum(entries))
 

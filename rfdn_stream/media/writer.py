@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import av
 from av.bitstream import BitStreamFilterContext
@@ -348,7 +348,7 @@ class VideoFileSink:
             self.path.unlink()
 
 
-def _with_message(packet: Packet[VideoStream], codec: str, message: bytes) -> Packet[VideoStream]:
+def _with_message(packet: Packet[Any], codec: str, message: bytes) -> Packet[Any]:
     """The packet with an HDR10+ message in it."""
     made = av.Packet(dynamic_hdr.with_message(bytes(packet), codec, message))
     made.pts, made.dts, made.time_base = packet.pts, packet.dts, packet.time_base
