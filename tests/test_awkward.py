@@ -5,6 +5,7 @@ The readers are Debian's ffprobe and mkvmerge, which share no line with the FFmp
 
 import json
 import logging
+import math
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from itertools import product
 
 import av
 import pytest
+from av.sidedata.sidedata import Type
 
 from awkward import CLIPS
 from media_samples import ffprobe
@@ -28,7 +30,7 @@ CASES = [
 ]
 COLOUR = ("color_range", "color_space", "color_transfer", "color_primaries", "chroma_location")
 STATIC_HDR = ("Mastering display metadata", "Content light level metadata")
-TAGS_OF_MUXERS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration"}
+TAGS_OF_MUXERS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "software"}
 
 
 class File:
@@ -47,7 +49,7 @@ class File:
 
     @property
     def times(self):
-        return [float(frame.get("pts_time", frame["best_effort_timestamp_time"])) for frame in self.frames]
+        return [float(frame.get("best_effort_timestamp_time", "nan")) for frame in self.frames]
 
     def others(self):
         """Streams beside the main video."""
@@ -93,7 +95,7 @@ def test_every_promise(sources, tiny_model, tmp_path, caplog, name, container, c
     for text in wanted:
         assert any(re.search(text, line) for line in told), told
     losses = [line for line in told if line.startswith("not kept")]
-    assert len(losses) == sum("not kept" in text or "HDR10" in text for text in wanted), losses
+    assert len(losses) == sum("not kept" in text for text in wanted), losses
 
     every_frame_at_its_time(clip, before, after, result, container)
     colour_is_kept_and_said(before, after, codec)
@@ -115,7 +117,8 @@ def every_frame_at_its_time(clip, before, after, result, container):
     tolerance = 0.0006 if container == "mkv" else 0.0001
     if clip.frames is None:
         assert len(after.frames) == len(before.frames) == result.frames
-        assert after.times == pytest.approx(before.times, abs=tolerance)
+        for old, new in zip(before.times, after.times, strict=True):  # AVI and MPEG-PS do not say all
+            assert math.isnan(old) or new == pytest.approx(old, abs=tolerance)
     elif clip.frames > 0:
         assert len(after.frames) == result.frames == clip.frames
         assert after.times[0] == pytest.approx(before.times[0], abs=tolerance)
@@ -137,7 +140,8 @@ def colour_is_kept_and_said(before, after, codec):
     if "rgb" not in old["pix_fmt"] and "gbr" not in old["pix_fmt"] and old["pix_fmt"] != "bgra":
         for key in COLOUR:
             if old.get(key, "unknown") not in ("unknown", "unspecified"):
-                assert new.get(key) == old[key] or (key == "chroma_location" and codec == "libsvtav1"), key
+                chroma = key == "chroma_location" and ("444" in new["pix_fmt"] or codec == "libsvtav1")
+                assert new.get(key) == old[key] or chroma, key
 
 
 def streams_are_kept(before, after, container, losses):
@@ -153,12 +157,14 @@ def streams_are_kept(before, after, container, losses):
             continue
         same = [s for s in kept if s["codec_type"] == old["codec_type"]]
         new = [s for s in found if s["codec_type"] == old["codec_type"]][same.index(old)]
-        for tag in ("language", "title"):
-            assert new["tags"].get(tag, "und") == old.get("tags", {}).get(tag, "und")
+        assert new["tags"].get("language", "und") == old.get("tags", {}).get("language", "und")
+        with av.open(str(after.path)) as file:  # FFmpeg 5.1 does not look where MP4 has the title
+            tags = file.streams[new["index"]].metadata
+            assert tags.get("title", tags.get("name")) == old.get("tags", {}).get("title")
         for word, value in old["disposition"].items():
             assert new["disposition"][word] == value or word == "default", word
         if old["codec_name"] == new["codec_name"]:
-            hashes = [Counter(p["data_hash"] for p in file.packets[s["index"]]) for file, s in
+            hashes = [Counter(p["data_hash"] for p in file.packets[s["index"]] if int(p["size"]) > 2) for file, s in
                       ((before, old), (after, new))]  # fmt: skip
             assert not hashes[1] - hashes[0]
             assert sum((hashes[0] - hashes[1]).values()) <= 1  # the priming that an edit list hides
@@ -207,7 +213,7 @@ def mkvmerge_agrees(after, clip):
 def hdr(before, after, container, codec):
     """Static HDR is in the container, and in the bitstream where the encoder writes it."""
     kinds = {data["side_data_type"]: data for data in after.video["side_data_list"]}
-    for place in (kinds, after.side_data()):
+    for place in (kinds, after.side_data())[: 1 if codec == "libx264" else 2]:  # FFmpeg 5.1 reads none from H.264
         mastering, light = (place[kind] for kind in STATIC_HDR)
         assert eval_ratio(mastering["max_luminance"]) == pytest.approx(1000)
         assert eval_ratio(mastering["red_x"]) == pytest.approx(0.68, abs=1e-4)
@@ -224,9 +230,14 @@ def hdr10_plus(before, after, container, codec):
     kind = "HDR Dynamic Metadata SMPTE2094-40 (HDR10+)"
     for number in range(len(after.frames)):
         found = [file.side_data(number).get(kind) for file in (before, after)]
-        assert eval_ratio(found[0]["maxscl"]) * 100_000 == 50_000 + number
-        if codec != "libx264":
+        assert found[0]["average_maxrgb"] == f"{20_000 + number}/100000"
+        if codec == "libx265":  # FFmpeg 5.1 does not read it from AV1
             assert found[1] == found[0]
+    if codec == "libx264":
+        return
+    with av.open(str(before.path)) as old, av.open(str(after.path)) as new:
+        for one, other in zip(old.decode(video=0), new.decode(video=0), strict=True):
+            assert bytes(one.side_data[Type.DYNAMIC_HDR_PLUS]) == bytes(other.side_data[Type.DYNAMIC_HDR_PLUS])
 
 
 def aspect(before, after, container, codec):
@@ -274,10 +285,8 @@ def rich(before, after, container, codec):
 
 
 def timecode(before, after, container, codec):
-    found = [s["tags"]["timecode"] for s in after.streams if "timecode" in {k.lower(): 0 for k in s.get("tags", {})}] or [
-        s["tags"]["TIMECODE"] for s in after.streams
-    ]
-    assert set(found) == {"01:02:03:04"}
+    tags = {key.lower(): value for key, value in after.video["tags"].items()}
+    assert tags["timecode"] == "01:02:03:04"
 
 
 PROMISES = {

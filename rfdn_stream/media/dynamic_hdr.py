@@ -10,17 +10,18 @@ from collections.abc import Iterator
 
 # Country USA, provider Samsung, provider-oriented code 1, application 4.
 _HDR10_PLUS = bytes.fromhex("b5003c000104")
-_T35 = 4  # its number as a payload of H.264 and HEVC, and as metadata of AV1
+_T35 = 4  # its number as a payload of HEVC, and as metadata of AV1
+_PARAMETERS, _PREFIX_SEI = 32, 39  # of HEVC
 _SEQUENCE_HEADER, _TEMPORAL_DELIMITER, _METADATA = 1, 2, 5  # of AV1
-CODECS = frozenset({"h264", "hevc", "av1"})
-"""FFmpeg's names of the codecs in whose packets messages are found, and put."""
+CODECS = frozenset({"hevc", "av1"})
+"""FFmpeg's names of the codecs in whose packets messages are found, and put; players look in no other."""
 
 
 def find_message(packet: bytes, codec: str, extradata: bytes | None) -> bytes | None:
     """The HDR10+ message in a packet of one picture, from its country code on; None = it has none.
 
     Args:
-        packet: with start codes, or with lengths as `extradata` (avcC, hvcC) says.
+        packet: with start codes, or with lengths as `extradata` (hvcC) says.
     """
     if _HDR10_PLUS[:3] not in packet:
         return None  # the rest may be broken by a byte that prevents emulation
@@ -29,8 +30,8 @@ def find_message(packet: bytes, codec: str, extradata: bytes | None) -> bytes | 
         # The last byte that is not 0 only marks the end.
         found = (payload.rstrip(b"\0")[:-1] for payload in payloads)
     else:
-        units = _units(packet, extradata, codec)
-        found = (message for unit in units if _is_sei(unit, codec) for message in _messages(unit, codec))
+        units = _units(packet, extradata)
+        found = (message for unit in units if _kind(unit) == _PREFIX_SEI for message in _messages(unit))
     return next((message for message in found if message.startswith(_HDR10_PLUS)), None)
 
 
@@ -40,19 +41,18 @@ def with_message(packet: bytes, codec: str, message: bytes) -> bytes:
         at = next(begin for begin, kind, _ in _obus(packet) if kind not in (_SEQUENCE_HEADER, _TEMPORAL_DELIMITER))
         body = bytes((_T35,)) + message + b"\x80"
         return packet[:at] + bytes((_METADATA << 3 | 2,)) + _leb128(len(body)) + body + packet[at:]
-    at = next(begin for begin, unit in _start_codes(packet) if _is_picture(unit, codec))
+    at = next(begin for begin, unit in _start_codes(packet) if _kind(unit) < _PARAMETERS)
     size = len(message)
     raw = bytes((_T35,)) + b"\xff" * (size // 255) + bytes((size % 255,)) + message + b"\x80"
-    header = b"\x06" if codec == "h264" else b"\x4e\x01"
-    return packet[:at] + b"\0\0\0\1" + header + _escaped(raw) + packet[at:]
+    return packet[:at] + b"\0\0\0\1" + bytes((_PREFIX_SEI << 1, 1)) + _escaped(raw) + packet[at:]
 
 
-def _units(packet: bytes, extradata: bytes | None, codec: str) -> Iterator[bytes]:
+def _units(packet: bytes, extradata: bytes | None) -> Iterator[bytes]:
     """NAL units, without start codes or lengths."""
     if not extradata or extradata[0] != 1:
         yield from (unit for _, unit in _start_codes(packet))
         return
-    bytes_of_length = (extradata[4 if codec == "h264" else 21] & 3) + 1
+    bytes_of_length = (extradata[21] & 3) + 1
     at = 0
     while at + bytes_of_length <= len(packet):
         begin = at + bytes_of_length
@@ -70,17 +70,14 @@ def _start_codes(packet: bytes) -> Iterator[tuple[int, bytes]]:
         begin = end
 
 
-def _is_sei(unit: bytes, codec: str) -> bool:
-    return bool(unit) and (unit[0] & 31 == 6 if codec == "h264" else unit[0] >> 1 & 63 == 39)
+def _kind(unit: bytes) -> int:
+    """An HEVC unit's type: below `_PARAMETERS`, it is a part of a picture."""
+    return unit[0] >> 1 & 63 if unit else _PREFIX_SEI
 
 
-def _is_picture(unit: bytes, codec: str) -> bool:
-    return bool(unit) and (1 <= unit[0] & 31 <= 5 if codec == "h264" else unit[0] >> 1 & 63 < 32)
-
-
-def _messages(unit: bytes, codec: str) -> Iterator[bytes]:
+def _messages(unit: bytes) -> Iterator[bytes]:
     """The T.35 messages in an SEI unit."""
-    data = unit[1 if codec == "h264" else 2 :].replace(b"\0\0\3", b"\0\0")
+    data = unit[2:].replace(b"\0\0\3", b"\0\0")
     at = 0
     while at + 2 < len(data):
         kind, at = _number(data, at)

@@ -9,6 +9,7 @@ from av.codec.codec import Codec
 from av.sidedata.sidedata import Type
 
 from rfdn_stream.media import dynamic_hdr, shell
+from rfdn_stream.media.alpha import HINT, has_alpha
 from rfdn_stream.media.encoders import Encoding
 from rfdn_stream.media.hdr import StaticHdr, lost_metadata
 
@@ -21,6 +22,8 @@ _WITH_CAPTIONS = frozenset({"libx264", "libx265", "h264_nvenc", "hevc_nvenc"})
 def lost_extras(source: Source, muxer: str, encoding: Encoding) -> Iterator[tuple[str, str]]:
     """Pairs of what is lost and why. Looked at are the header and the first picture."""
     picture, codec = source.first.origin, Codec(encoding.codec, "w").canonical_name
+    if has_alpha(picture) and not encoding.alpha:
+        yield "transparency", f"{encoding.codec} gets none; {HINT}"
     held = shell.holds(muxer, codec)
     if not held and not encoding.writes_hdr and StaticHdr.of(picture) != StaticHdr():
         yield "HDR mastering metadata", f"{encoding.codec} cannot be given it here; libx265 and libsvtav1 can"

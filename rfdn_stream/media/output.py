@@ -11,6 +11,7 @@ from av.format import Flags
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
+from rfdn_stream.media.alpha import format_with_alpha
 from rfdn_stream.media.card import Card
 from rfdn_stream.media.encoders import Encoding, choose_encoding
 from rfdn_stream.media.extras import lost_extras
@@ -76,6 +77,7 @@ def plan_output(
     """
     muxer = muxer_of(path)
     encoding = choose_encoding(source.info.format, source.info.color, lambda codec: holds(muxer, codec), options)
+    encoding = replace(encoding, alpha=format_with_alpha(encoding, source.first.origin))
     if encoding.on_card is None:
         card = None
     elif card is not None:

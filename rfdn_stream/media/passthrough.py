@@ -83,6 +83,8 @@ def plan_copies(source: Source, muxer: str) -> CopyPlan:
     for stream in source.container.streams:
         if stream.index == source.video.index:
             continue
+        if _is_written_anew(stream):
+            continue
         candidate = _candidate(stream, muxer)
         reason = candidate if isinstance(candidate, str) else _refusal(source, muxer, candidate)
         if reason is None:
@@ -123,14 +125,17 @@ def _codec(stream: Stream) -> str | None:
     return stream.name if stream.type == "data" else None
 
 
+def _is_written_anew(stream: Stream) -> bool:
+    """Whether it only repeats the chapters, or the video's timecode tag."""
+    if stream.type == "data":
+        return stream.discard == Discard.all or "timecode" in stream.metadata
+    return bool(stream.disposition & Disposition.timed_thumbnails)
+
+
 def _candidate(stream: Stream, muxer: str) -> CopiedStream | str:
     """How the stream would be copied, or why it is not even tried."""
     description, codec = _describe(stream), _codec(stream)
     label = LABELS.get(muxer, muxer)
-    if stream.disposition & Disposition.timed_thumbnails or (stream.type == "data" and stream.discard == Discard.all):
-        return "it belongs to the chapters, which are written anew"
-    if stream.type == "data" and "timecode" in stream.metadata:
-        return "it is written anew from the video's timecode tag"
     if is_attached_picture(stream):
         if muxer == "matroska":
             return CopiedStream(stream.index, description, "attach")

@@ -84,7 +84,7 @@ class VideoFileSink:
         self.report = SinkReport(plan.muxer, plan.encoding.codec, coded, tags, time_base)
         # Cropping means copying, which is done on the host.
         card = plan.card if coded == size else None
-        self._feed = HostFeed(format, coded) if card is None else CardFeed(format, coded, card)
+        self._feed = HostFeed(format, coded, plan.encoding.alpha) if card is None else CardFeed(format, coded, card)
         self._early: list[CopiedPacket] = []
         self._mapping: dict[int, Stream] = {}
         self._filters: dict[int, BitStreamFilterContext] = {}
