@@ -205,7 +205,7 @@ def full_range(folder):
     return make_clip(folder / "in.mkv", tags={**BT709, "color_range": 2})
 
 
-@clip()
+@clip(says={"mp4": ("not kept: the file's tags software",)})
 def motion_jpeg(folder):
     return ffmpeg(folder, "in.avi", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p")
 
@@ -335,7 +335,13 @@ def closed_captions(folder):
 
 @clip(
     "rich", everywhere=True,
-    says={"mp4": ("not kept: subtitle #4 \\(webvtt.*\\.mkv can", "not kept: attachment #6.*\\.mkv has")},
+    says={
+        "mp4": (
+            "not kept: subtitle #4 \\(webvtt.*\\.mkv can",
+            "not kept: attachment #6.*\\.mkv has",
+            "not kept: the file's tags SHELF \\(.*\\.mkv has",
+        )
+    },
 )  # fmt: skip
 def sounds_subtitles_fonts_chapters_cover(folder):
     return make_clip(
@@ -345,7 +351,7 @@ def sounds_subtitles_fonts_chapters_cover(folder):
         cover=True,
         attachment=b"font data",
         chapters=CHAPTERS,
-        metadata={"title": "A film", "artist": "Someone", "DESCRIPTION": "words"},
+        metadata={"title": "A film", "artist": "Someone", "DESCRIPTION": "words", "SHELF": "3"},
         stream_metadata=[
             {"title": "Main picture"},
             {"language": "deu", "title": "Ton"},

@@ -106,7 +106,8 @@ def test_every_promise(sources, tiny_model, tmp_path, caplog, name, container, c
         (c["start_time"], c["end_time"]) for c in before.chapters
     ]
     for key, value in before.tags.items():
-        assert key in TAGS_OF_MUXERS or after.tags[key] == value
+        named = any(f"tags {key}" in line.lower() for line in losses)
+        assert key in TAGS_OF_MUXERS or named or after.tags[key] == value
     if container == "mkv":
         mkvmerge_agrees(after, clip)
     for promise in clip.holds:

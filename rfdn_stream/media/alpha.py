@@ -29,9 +29,9 @@ def format_with_alpha(encoding: Encoding, picture: VideoFrame) -> str:
         return ""
     name = _with_alpha(encoding.format)
     taken = Codec(encoding.codec, "w").video_formats or []
-    # Of another depth, swscale would make opaque pixels a little transparent.
-    same = VideoFormat(name).components[-1].bits == picture.format.components[-1].bits
-    return name if same and any(format.name == name for format in taken) else ""
+    # Between 8 bits and more, swscale would make opaque pixels a little transparent.
+    alike = (VideoFormat(name).components[-1].bits > 8) == (picture.format.components[-1].bits > 8)
+    return name if alike and any(format.name == name for format in taken) else ""
 
 
 def _with_alpha(format: PixelFormat) -> str:

@@ -71,6 +71,7 @@ class Deinterlacer:
             if self._graph is None:
                 self._graph = _graph(frame.origin, frame.time_base, CHOICES[self._way])
             self._held.append(frame)
+            frame.origin.pts = frame.pts  # the file's may be missing
             self._graph.vpush(frame.origin)
             yield from self._ready()
 
