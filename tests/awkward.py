@@ -205,7 +205,7 @@ def full_range(folder):
     return make_clip(folder / "in.mkv", tags={**BT709, "color_range": 2})
 
 
-@clip(says={"mp4": ("not kept: the file's tags software",)})
+@clip()
 def motion_jpeg(folder):
     return ffmpeg(folder, "in.avi", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p")
 
@@ -401,6 +401,13 @@ def broadcast(folder):
         folder, "in.ts", "-i", make_clip(folder / "plain.mkv", audio=["aac"]), "-c:v", "copy", "-c:a", "ac3",
         "-metadata:s:a", "language=deu",
     )  # fmt: skip
+
+
+@clip("joined", frames=20, says=("another recording begins at 1\\.\\d+ s; its times go on from there",))
+def joined_broadcasts(folder):
+    part = make_clip(folder / "part.ts", pts=[25 + i for i in range(10)], audio=["mp2"], audio_start=1)
+    (folder / "in.ts").write_bytes(2 * part.read_bytes())
+    return folder / "in.ts"
 
 
 # --- damage -----------------------------------------------------------------------------------------------------

@@ -139,10 +139,10 @@ class Decoder:
         self._lost_before(pts)
         if picture.is_corrupt:
             self.damage.append(Damage(pts * self._time_base, "damaged picture kept"))
-        color = self._color(picture)
-        picture = self._in_first_shape(picture, pts)
+        original, picture = picture, self._in_first_shape(picture, pts)
         format = carrier(picture.format.name) if self._nvdec is None else self._nvdec.format(picture, self._context)
         card = None if self._nvdec is None else self._nvdec.card
+        color = self._color(original)
         return Frame(
             planes=plane_views(carried(picture), format) if card is None else (),
             format=format,

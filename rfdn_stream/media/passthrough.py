@@ -42,7 +42,7 @@ TS_CODECS = frozenset(
 )  # fmt: skip
 # Written by the muxer itself, or true of the old streams only.
 _OWN_TAGS = frozenset(
-    {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "bps", "number_of_frames",
+    {"major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration", "bps", "number_of_frames",
      "number_of_bytes", "_statistics_writing_app", "_statistics_writing_date_utc", "_statistics_tags",
      "vendor_id"}
 )  # fmt: skip

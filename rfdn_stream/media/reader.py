@@ -24,6 +24,7 @@ from rfdn_stream.media.decoder import Damage, Decoder
 from rfdn_stream.media.deinterlace import Deinterlacer
 from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.hardware import DECODERS, NotKeptError, Nvdec, RefusedError, check_fitness
+from rfdn_stream.media.joins import Joins
 from rfdn_stream.media.probe import (
     choose_video,
     describe,
@@ -123,6 +124,7 @@ class Source:
         self._decoder = Decoder(self.video, self._nvdec)
         self.tags: ColorTags = self._decoder.header_tags
         self._read_damage: list[Damage] = []
+        self._joins = Joins(self.container.format.name)
         self._latest = Fraction(0)
         self._reader = self._read()
         self._head: list[Frame | CopiedPacket] = []
@@ -200,7 +202,7 @@ class Source:
     @property
     def notes(self) -> list[str]:
         """What was found on the way and dealt with, in sentences for the user."""
-        notes = [*self._decoder.notes, *self._deinterlacer.notes]
+        notes = [*self._decoder.notes, *self._joins.notes, *self._deinterlacer.notes]
         if self._decoder.untimed:
             notes.append(f"{self._decoder.untimed} frames had no usable timestamp and follow the frame before them")
         return notes
@@ -254,6 +256,7 @@ class Source:
             if packet is None:
                 return
             if packet.size:  # AVI has empty packets for frames to be repeated; a decoder takes one for the end
+                self._joins.move(packet)
                 self._latest = max(self._latest, self._seconds(packet) + self._duration(packet))
                 yield packet
 
