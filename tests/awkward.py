@@ -172,7 +172,7 @@ def pq_with_mastering_display(folder):
     return make_clip(folder / "in.mp4", **X265, tags=PQ, frames=6)
 
 
-@clip(everywhere=True)
+@clip()
 def hlg(folder):
     return make_clip(folder / "in.mkv", codec="libx265", format="yuv420p10le", tags=HLG, frames=6)
 
@@ -313,7 +313,7 @@ def resolution_changes_midway(folder):
     return run(folder, "in.ts", "-i", f"concat:{parts[0]}|{parts[1]}", "-c", "copy")
 
 
-@clip("stereo", everywhere=True)
+@clip("stereo")
 def stereo(folder):
     return with_header(make_clip(folder / "plain.mkv", frames=6), folder / "in.mkv", ebml(0x53B8, b"\3"))
 

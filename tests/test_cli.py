@@ -87,6 +87,7 @@ def test_a_file_is_made_and_said(tmp_path, tiny_model):
         ([BUNNY, "out.mkv", "--pix-fmt", "yuv999"], 2, "it takes yuv420p"),
         ([BUNNY, "out.mkv", "--device", "tpu"], 2, "unknown device 'tpu'; available: cuda, cpu"),
         ([BUNNY, "out.mkv", "--precision", "fp8"], 2, "choose auto, fp32, bf16, fp16"),
+        ([BUNNY, "out.mkv", "--deinterlace", "yes"], 2, "unknown --deinterlace 'yes'; choose one of auto, off"),
         ([BUNNY, "out.mkv", "--tile", "3"], 2, "at least 64"),
         ([BUNNY, "out.mkv", "--start", "99"], 2, "nothing begins at 99"),
         ([BUNNY, "out.mkv", "--start", "1:2:3:4"], 2, "is not a time"),

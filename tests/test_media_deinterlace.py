@@ -32,17 +32,13 @@ def clip(tmp_path_factory):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def mixed(tmp_path_factory, clip):
-    """Eight progressive pictures, then eight interlaced ones."""
-    folder = tmp_path_factory.mktemp("mixed")
-    film = make_clip(folder / "film.h264", frames=8, muxer="h264").read_bytes()
+def chunks(folder, progressive, interlaced):
+    """Raw H.264 of so many pictures of each kind."""
+    film = make_clip(folder / "film.h264", frames=progressive, muxer="h264")
     fields = make_clip(
-        folder / "fields.h264", frames=8, muxer="h264", prepare=woven,
-        options={"flags": "+ildct+ilme"},
-    )  # fmt: skip
-    (folder / "both.h264").write_bytes(film + fields.read_bytes())
-    return folder / "both.h264"
+        folder / "fields.h264", frames=interlaced, muxer="h264", prepare=woven, options={"flags": "+ildct+ilme"}
+    )
+    return film.read_bytes(), fields.read_bytes()
 
 
 def frames(path, way, *span):
@@ -83,12 +79,27 @@ def test_bob_makes_a_frame_of_each_field(clip, span):
         assert np.argmax(other.planes[0][24] > 125) - np.argmax(one.planes[0][24] > 125) == pytest.approx(2, abs=1)
 
 
-def test_film_passes_untouched_and_the_rest_is_counted(mixed):
+def test_film_passes_untouched_and_the_rest_is_counted(tmp_path):
+    mixed = tmp_path / "mixed.h264"
+    mixed.write_bytes(b"".join(chunks(tmp_path, 8, 8)))
     (left, _), (made, source) = (frames(mixed, way) for way in ("off", "auto"))
     assert [f.pts for f in made] == [f.pts for f in left]
     for number, (old, new) in enumerate(zip(left, made, strict=True)):
         assert all(map(np.array_equal, old.planes, new.planes)) == (number < 8)
     assert "8 of 16 frames were interlaced and have been deinterlaced" in source.notes
+
+
+def test_a_telecine_is_announced(tmp_path):
+    pulled = tmp_path / "pulled.h264"
+    pulled.write_bytes(b"".join(chunks(tmp_path, 3, 2)) * 10)
+    notes = frames(pulled, "auto")[1].notes
+    assert "20 of 50 frames were interlaced and have been deinterlaced" in notes
+    assert any("two interlaced frames in five are what a telecine makes" in note for note in notes)
+
+
+def test_the_card_leaves_interlaced_video_to_the_processor(clip):
+    with pytest.raises(UsageError, match=r"NVDEC cannot decode .*deinterlaced on the processor; --deinterlace off"):
+        open_source(clip, decode="cuda", deinterlace="auto")
 
 
 def test_pictures_that_do_not_say_so_are_taken_for_interlaced_when_told(tmp_path):
