@@ -313,7 +313,7 @@ def resolution_changes_midway(folder):
     return run(folder, "in.ts", "-i", f"concat:{parts[0]}|{parts[1]}", "-c", "copy")
 
 
-@clip("stereo")
+@clip("stereo", everywhere=True)
 def stereo(folder):
     return with_header(make_clip(folder / "plain.mkv", frames=6), folder / "in.mkv", ebml(0x53B8, b"\3"))
 
