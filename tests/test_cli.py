@@ -48,7 +48,7 @@ def test_help_names_every_option():
     text = rfdn_stream("upscale", "--help", env={**os.environ, "COLUMNS": "200"}).stdout
     for option in (
         "--scale", "--model", "--device", "--precision", "--tile", "--codec", "--crf", "--preset", "--pix-fmt",
-        "--start", "--duration", "--overwrite", "--dither", "--quiet", "--decode", "--engine",
+        "--start", "--duration", "--overwrite", "--dither", "--quiet", "--decode", "--deinterlace", "--engine",
         "--strength", "--denoise",
     ):  # fmt: skip
         assert option in text
@@ -87,6 +87,7 @@ def test_a_file_is_made_and_said(tmp_path, tiny_model):
         ([BUNNY, "out.mkv", "--pix-fmt", "yuv999"], 2, "it takes yuv420p"),
         ([BUNNY, "out.mkv", "--device", "tpu"], 2, "unknown device 'tpu'; available: cuda, cpu"),
         ([BUNNY, "out.mkv", "--precision", "fp8"], 2, "choose auto, fp32, bf16, fp16"),
+        ([BUNNY, "out.mkv", "--deinterlace", "yes"], 2, "unknown --deinterlace 'yes'; choose one of auto, off"),
         ([BUNNY, "out.mkv", "--tile", "3"], 2, "at least 64"),
         ([BUNNY, "out.mkv", "--start", "99"], 2, "nothing begins at 99"),
         ([BUNNY, "out.mkv", "--start", "1:2:3:4"], 2, "is not a time"),

@@ -86,11 +86,11 @@ def test_absurd_size_is_refused_before_decoding(tmp_path):
         open_source(path)
 
 
-@pytest.mark.parametrize("format", ["rgba", "yuva420p", "gbrap", "yuv420p16le", "gray16le", "ya8"])
+@pytest.mark.parametrize("format", ["yuv420p16le", "gray16le"])
 def test_unsupported_pixel_format_is_named(tmp_path, format):
     path = tmp_path / "clip.mov"
     with av.open(str(path), "w", format="nut") as output:
-        stream = output.add_stream("rawvideo" if format in ("rgba", "gbrap") else "ffv1", rate=25)
+        stream = output.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = 32, 32, format
         frame = av.VideoFrame(32, 32, format)
         frame.pts = 0

@@ -1,6 +1,7 @@
 """Frames come out as they are in the file: each one, its samples, and its exact time."""
 
 import os
+import re
 from fractions import Fraction
 from itertools import pairwise
 
@@ -335,22 +336,26 @@ def test_frames_without_any_time_follow_each_other(tmp_path):
     assert source.notes == ["30 frames had no usable timestamp and follow the frame before them"]
 
 
-def test_size_change_midway_is_refused(tmp_path):
+def test_size_change_midway_is_scaled_and_told(tmp_path):
     parts = [
         make_clip(tmp_path / f"{width}.h264", size=(width, 48), frames=10, muxer="h264").read_bytes()
         for width in (64, 96)
     ]
     path = tmp_path / "both.h264"
     path.write_bytes(b"".join(parts))
-    with pytest.raises(MediaError, match=r"changes from 64x48 yuv420p to 96x48 yuv420p at 0\.\d+ s"):
-        items_of(path)
+    frames, source = items_of(path)
+    assert len(frames) == 20
+    assert {(f.width, f.height, f.format.name) for f in frames} == {(64, 48, "yuv420p")}
+    (note,) = (note for note in source.notes if "changes" in note)
+    assert re.fullmatch(r"the picture changes to 96x48 yuv420p at 0\.\d+ s and is scaled to the first size", note)
+    assert (frames[-1].planes[0][0] == 16).all()  # 2:1 in 4:3: bars above and below
+    assert frames[-1].planes[0][24].max() > 100
 
 
 def test_time_running_backwards_is_refused(tmp_path):
-    one = make_clip(tmp_path / "one.ts", frames=100, codec="mpeg2video")
-    two = make_clip(tmp_path / "two.ts", frames=10, codec="mpeg2video")
-    path = tmp_path / "both.ts"
-    path.write_bytes(one.read_bytes() + two.read_bytes())
+    one, two = (make_clip(tmp_path / f"{n}.flv", frames=n) for n in (100, 10))
+    path = tmp_path / "both.flv"
+    path.write_bytes(one.read_bytes() + two.read_bytes()[13:])  # without its header
     with pytest.raises(MediaError, match="time runs backwards in the video"):
         items_of(path)
 

@@ -120,6 +120,15 @@ def upscale_command(
             rich_help_panel=HOW,
         ),
     ] = "auto",
+    deinterlace: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|bob|tff|bff",
+            help="Make frames of fields: auto = where the video says it is interlaced; bob = one of each field; "
+            "tff, bff = all, top or bottom field first.",
+            rich_help_panel=HOW,
+        ),
+    ] = "auto",
     precision: Annotated[
         str, typer.Option(metavar="auto|fp32|bf16|fp16", help="What the network computes in.", rich_help_panel=HOW)
     ] = "auto",
@@ -203,6 +212,7 @@ def upscale_command(
         device=device,
         engine=engine,
         decode=decode,
+        deinterlace=deinterlace,
         precision=precision,
         tile=tile,
         batch=batch,

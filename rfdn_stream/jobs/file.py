@@ -47,6 +47,7 @@ def upscale(
     device: str = "auto",
     engine: str = "auto",
     decode: str = "auto",
+    deinterlace: str = "auto",
     precision: str = "auto",
     tile: int | None = None,
     dither: bool = False,
@@ -77,6 +78,8 @@ def upscale(
         decode: where the video is decoded: ``cpu``, ``cuda`` (by NVDEC), or ``auto``: where the network runs, if it can
             be. Frames that NVDEC decodes, that the network enlarges and that an NVENC codec encodes on one card stay
             in its memory.
+        deinterlace: ``auto`` = pictures that say they are interlaced, one frame a frame; ``bob`` = a frame of each
+            field; ``tff``, ``bff`` = all pictures, top or bottom field first; ``off``.
         codec, crf, preset, pix_fmt: the video encoder, by FFmpeg's names; None = chosen by the source.
         start, duration: the part to take, in seconds; None = all.
         overwrite: replace an existing target.
@@ -91,9 +94,12 @@ def upscale(
     settle_target(source, target, overwrite=overwrite)
     encode = EncodeOptions(codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt)
     is_image = _both_images(source, target)
-    if is_image and (encode != EncodeOptions() or decode != "auto" or start is not None or duration is not None):
+    if is_image and (
+        encode != EncodeOptions() or {decode, deinterlace} != {"auto"} or start is not None or duration is not None
+    ):
         raise UsageError(
-            "--decode, --codec, --crf, --preset, --pix-fmt, --start and --duration are for videos, not images"
+            "--decode, --deinterlace, --codec, --crf, --preset, --pix-fmt, --start and --duration are for videos, "
+            "not images"
         )
     wanted = wanted_size(scale, width, height, fit)
     device, card = _settled(device)
@@ -122,7 +128,16 @@ def upscale(
             frames, (columns, rows) = 1, upscale_image(source, partial, target, make_upscaler, reporter)
         else:
             frames, (columns, rows) = upscale_video(
-                source, partial, target, make_upscaler, encode, (start, duration), reporter, decode=decode, card=card
+                source,
+                partial,
+                target,
+                make_upscaler,
+                encode,
+                (start, duration),
+                reporter,
+                decode=decode,
+                card=card,
+                deinterlace=deinterlace,
             )
     return Result(target, frames, columns, rows, time.perf_counter() - begun)
 

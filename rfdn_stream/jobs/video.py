@@ -33,6 +33,7 @@ def upscale_video(
     *,
     decode: str = "auto",
     card: Card | None = None,
+    deinterlace: str = "auto",
 ) -> tuple[int, tuple[int, int]]:
     """Writes the enlarged `path` to `partial`, in the container of `target`'s name, and checks it.
 
@@ -42,7 +43,7 @@ def upscale_video(
     Returns:
         Frames written, and their (width, height).
     """
-    with open_source(path, *span, decode=decode, card=card) as source:
+    with open_source(path, *span, decode=decode, card=card, deinterlace=deinterlace) as source:
         plan = plan_output(source, target, encode, card)
         _tell_plan(source, plan, reporter)
         info = source.info
@@ -96,10 +97,10 @@ def _tell_plan(source: Source, plan: OutputPlan, reporter: Reporter) -> None:
         meaning = {"matrix": color.matrix, "range": color.range, "siting": color.siting}
         guesses = ", ".join(f"{name} {meaning[name]}" for name in color.guessed)
         reporter.note(f"the source does not say how its colour is meant; taken as players take it: {guesses}")
-    if source.info.interlaced:
-        log.warning(
-            "the source is interlaced; its lines are enlarged as they are, deinterlace it first for a better result"
-        )
+    if source.deinterlaced:
+        reporter.note("the source is interlaced: bwdif makes frames of its fields (--deinterlace off leaves them)")
+    elif source.info.interlaced and source.first.origin.interlaced_frame:
+        log.warning("the source is interlaced and its lines are enlarged as they are; --deinterlace auto is better")
     for what, why in plan.dropped:
         log.warning("not kept: %s (%s)", what, why)
     for note in plan.notes:

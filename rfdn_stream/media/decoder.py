@@ -13,9 +13,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError
-from rfdn_stream.frame import ColorSpec, Frame, PixelFormat
+from rfdn_stream.frame import ColorSpec, Frame
+from rfdn_stream.media import dynamic_hdr
 from rfdn_stream.media.frames import carried, carrier, fraction, is_full_range, plane_views
 from rfdn_stream.media.hardware import Nvdec
+from rfdn_stream.media.onesize import OneSize, Shape
 from rfdn_stream.media.probe import guess_rate
 from rfdn_stream.media.tags import ColorTags
 
@@ -43,6 +45,8 @@ class Decoder:
     with threads an error comes several packets late. So the times of the packets that went in are
     compared with those of the pictures that came out.
 
+    An HDR10+ message in a packet becomes its picture's `opaque`.
+
     With `nvdec`, the card decodes, and its pictures may stay there (`Frame.card`).
 
     Attributes:
@@ -61,12 +65,16 @@ class Decoder:
             self._context.thread_count = 1  # the card decodes; each thread would take it one more surface
         self._time_base = fraction(stream.time_base) or Fraction(1, 1_000_000)
         self._codec = self._context.codec.canonical_name
+        # What is hung on a packet comes out with its picture, whatever the order.
+        self._context.copy_opaque = self._codec in dynamic_hdr.CODECS
         self._frame_ticks = max(1, round(1 / guess_rate(stream) / self._time_base))
         # AVI stores no pts; FFmpeg counts packets, which B-frames put in another order than pictures.
         self._pts_are_in_coding_order = stream.container.format.name == "avi" and self._context.has_b_frames
         self.header_tags = ColorTags.of_context(self._context)
         self._colors: dict[tuple[ColorTags, str], ColorSpec] = {}
-        self._shape: tuple[int, int, str] | None = None
+        self._shape: Shape | None = None
+        self._latest_shape: Shape | None = None
+        self._one_size: OneSize | None = None
         self._expected: list[int] = []
         self._last_pts: int | None = None
         self._last_duration = 0
@@ -81,11 +89,13 @@ class Decoder:
         """The frames that a packet sets free, in order of time; None drains the decoder.
 
         Raises:
-            MediaError: the picture's size or format changes midway, or time runs backwards.
+            MediaError: the picture changes midway into what cannot be scaled, or time runs backwards.
             RefusedError, at the first picture: `nvdec` does not decode this video.
         """
         if packet is not None and packet.pts is not None and not packet.is_discard:
             heapq.heappush(self._expected, packet.pts)
+        if packet is not None and self._codec in dynamic_hdr.CODECS:
+            packet.opaque = dynamic_hdr.find_message(bytes(packet), self._codec, self._context.extradata)
         try:
             pictures = self._context.decode(packet)
         except _UNDECODABLE as error:
@@ -129,10 +139,10 @@ class Decoder:
         self._lost_before(pts)
         if picture.is_corrupt:
             self.damage.append(Damage(pts * self._time_base, "damaged picture kept"))
-        self._check_shape(picture, pts)
+        original, picture = picture, self._in_first_shape(picture, pts)
         format = carrier(picture.format.name) if self._nvdec is None else self._nvdec.format(picture, self._context)
         card = None if self._nvdec is None else self._nvdec.card
-        color = self._color(picture, format)
+        color = self._color(original)
         return Frame(
             planes=plane_views(carried(picture), format) if card is None else (),
             format=format,
@@ -175,22 +185,28 @@ class Decoder:
             if due != pts and self._codec in _ONE_PICTURE_A_PACKET and not self.interlaced:
                 self.damage.append(Damage(due * self._time_base, "picture lost"))
 
-    def _check_shape(self, picture: VideoFrame, pts: int) -> None:
-        shape = (picture.width, picture.height, picture.format.name)
+    def _in_first_shape(self, picture: VideoFrame, pts: int) -> VideoFrame:
+        """The picture, scaled if the stream has changed its size or format since the first one."""
+        aspect = fraction(self._context.sample_aspect_ratio) or Fraction(1)
+        shape = Shape(picture.width, picture.height, picture.format.name, aspect)
         if self._shape is None:
-            self._shape = shape
-        elif shape != self._shape:
-            if self._nvdec is not None and shape[:2] == self._shape[:2]:
-                raise MediaError(
-                    f"NVDEC gave up at {float(pts * self._time_base):.3f} s; decode on the processor: --decode cpu"
-                )
-            old, new = (f"{width}x{height} {name}" for width, height, name in (self._shape, shape))
-            raise MediaError(
-                f"the picture changes from {old} to {new} at {float(pts * self._time_base):.3f} s; "
-                "split the video there, or rescale it to one size first"
-            )
+            self._shape = self._latest_shape = shape
+        if replace(shape, aspect=self._shape.aspect) == self._shape:
+            return picture
+        if self._nvdec is not None:
+            same = (picture.width, picture.height) == (self._shape.width, self._shape.height)
+            why = "gave up" if same else f"does not scale: the picture changes to {shape}"
+            when = float(pts * self._time_base)
+            raise MediaError(f"NVDEC {why} at {when:.3f} s; decode on the processor: --decode cpu")
+        if shape != self._latest_shape:
+            when = float(pts * self._time_base)
+            self.notes.append(f"the picture changes to {shape} at {when:.3f} s and is scaled to the first size")
+            self._latest_shape = shape
+        self._one_size = self._one_size or OneSize(self._shape)
+        return self._one_size.fitted(picture, shape)
 
-    def _color(self, picture: VideoFrame, format: PixelFormat) -> ColorSpec:
+    def _color(self, picture: VideoFrame) -> ColorSpec:
+        format = carrier(picture.format.name) if self._nvdec is None else self._nvdec.format(picture, self._context)
         tags = ColorTags.of_frame(picture).or_else(self.header_tags)
         key = (tags, picture.format.name)
         if key not in self._colors:

@@ -103,6 +103,7 @@ class Encoding:
         options: the encoder's options; `params` of them take ``key=value`` pairs.
         qscale: the constant quantiser of an encoder without a quality option.
         constant_rate: times are rounded to whole frames.
+        alpha: the pixel format in which the encoder takes `format` with an alpha plane; "" = without.
         notes: what to tell the user.
     """
 
@@ -113,6 +114,7 @@ class Encoding:
     params: tuple[str, ...] = ()
     qscale: int | None = None
     constant_rate: bool = False
+    alpha: str = ""
     notes: tuple[str, ...] = ()
 
     @property

@@ -16,11 +16,13 @@ class HostFeed:
 
     Args:
         format, size: what the encoder takes; (width, height).
+        alpha: the pixel format with a further plane, which the pictures that the frames are made of fill.
     """
 
-    def __init__(self, format: PixelFormat, size: tuple[int, int]) -> None:
+    def __init__(self, format: PixelFormat, size: tuple[int, int], alpha: str = "") -> None:
         self._size = size
-        self.pix_fmt = format.name
+        self._with_alpha = bool(alpha)
+        self.pix_fmt = alpha or format.name
 
     def surface(self) -> tuple[CardPlane, ...]:
         """Where the next frame is to be made; () = in the host's memory, wherever."""
@@ -30,9 +32,11 @@ class HostFeed:
         """What the encoder is given for a frame that it is to show at `pts`, in its own time."""
         (width, height), origin = self._size, frame.origin
         resized = isinstance(origin, VideoFrame) and (origin.width, origin.height) != (width, height)
-        if resized and origin.side_data.get(Type.A53_CC) is not None:
+        if self._with_alpha:
+            picture: VideoFrame = origin.reformat(width, height, self.pix_fmt, interpolation=Interpolation.LANCZOS)
+        elif resized and origin.side_data.get(Type.A53_CC) is not None:
             # Only a picture made of the source's keeps its closed captions; its samples are overwritten.
-            picture: VideoFrame = origin.reformat(width, height, self.pix_fmt, interpolation=Interpolation.POINT)
+            picture = origin.reformat(width, height, self.pix_fmt, interpolation=Interpolation.POINT)
         else:
             picture = VideoFrame(width, height, self.pix_fmt)
         for target, plane in zip(plane_views(picture, frame.format, writeable=True), frame.planes, strict=True):

@@ -19,6 +19,10 @@ from rfdn_stream.frame import FORMATS, PixelFormat, Plane
 
 # Formats whose samples lie in memory as another format's do; only the range differs by name.
 _SAME_MEMORY = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p"}
+# An alpha plane comes last; see `alpha`.
+_SAME_MEMORY |= {
+    name.replace("yuv", "yuva").replace("gbrp", "gbrap"): name for name in FORMATS if name.startswith(("yuv", "gbrp"))
+}
 # Formats whose samples swscale rearranges without changing one, and what it makes of them.
 _REARRANGED = {
     "bgr24": "rgb24",
@@ -27,6 +31,13 @@ _REARRANGED = {
     "0rgb": "rgb24",
     "0bgr": "rgb24",
     "pal8": "rgb24",
+    "rgba": "rgb24",
+    "bgra": "rgb24",
+    "argb": "rgb24",
+    "abgr": "rgb24",
+    "rgba64le": "gbrp16le",
+    "rgba64be": "gbrp16le",
+    "ya8": "gray",
     "rgb48le": "gbrp16le",
     "rgb48be": "gbrp16le",
     "nv21": "nv12",
@@ -52,12 +63,12 @@ def carrier(name: str) -> PixelFormat:
     """The format that carries FFmpeg's pixel format `name` through the engine without loss.
 
     Raises:
-        MediaError: there is none: transparency, unusual depths, hardware formats.
+        MediaError: there is none: unusual depths, hardware formats.
     """
     known = FORMATS.get(_SAME_MEMORY.get(name, _CONVERTED.get(name, name)))
     if known is None:
         raise MediaError(
-            f"pixel format {name} is not supported (transparency, or a depth other than 8, 10 or 12 bits); "
+            f"pixel format {name} is not supported (a depth other than 8, 10 or 12 bits); "
             f"convert the video first, for example: ffmpeg -i IN -pix_fmt {_suggestion(name)} -c:a copy OUT"
         )
     return known
@@ -93,7 +104,7 @@ def plane_views(picture: VideoFrame, format: PixelFormat, *, writeable: bool = F
     """
     return tuple(
         _view(plane, shape, format.dtype, writeable)
-        for plane, shape in zip(picture.planes, format.plane_shapes(picture.width, picture.height), strict=True)
+        for plane, shape in zip(picture.planes, format.plane_shapes(picture.width, picture.height))  # but alpha
     )
 
 

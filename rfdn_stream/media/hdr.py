@@ -12,12 +12,15 @@ from av.video.frame import VideoFrame
 
 Point = tuple[Fraction, Fraction]
 
-# Dynamic metadata that no encoder here writes: what it is called, and what the viewer is left with.
+# What no encoder here writes of a picture, and what it is called.
 _LOST = {
-    Type.DYNAMIC_HDR_PLUS: "HDR10+ dynamic metadata",
     Type.DOVI_METADATA: "Dolby Vision metadata",
     Type.DOVI_RPU_BUFFER: "Dolby Vision metadata",
     Type.DYNAMIC_HDR_VIVID: "HDR Vivid dynamic metadata",
+    Type.AMBIENT_VIEWING_ENVIRONMENT: "the ambient viewing environment",
+    Type.AFD: "the active format description",
+    Type.S12M_TIMECODE: "timecodes of single frames",
+    Type.ICC_PROFILE: "the ICC profile",
 }
 
 
@@ -76,5 +79,5 @@ class StaticHdr:
 
 
 def lost_metadata(picture: VideoFrame) -> list[str]:
-    """Names of the HDR metadata in the picture that cannot be carried over."""
+    """Names of the metadata in the picture that cannot be carried over."""
     return sorted({name for kind, name in _LOST.items() if picture.side_data.get(kind) is not None})

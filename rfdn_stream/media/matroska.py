@@ -56,7 +56,7 @@ def set_display_size(path: Path, width: int, height: int) -> bool:
         file.seek(seek_head.body)
         file.write(_with_moved_positions(data[seek_head.body : seek_head.end], moved, shift))
         file.seek(void.begin)
-        file.write(_element(_VOID, bytes(room - _SMALLEST_VOID)) + between + made)
+        file.write(ebml(_VOID, bytes(room - _SMALLEST_VOID)) + between + made)
     return True
 
 
@@ -76,7 +76,7 @@ def _length(first: int) -> int:
     return 9 - first.bit_length()
 
 
-def _element(id: int, body: bytes) -> bytes:
+def ebml(id: int, body: bytes) -> bytes:
     """An element whose size is written in 8 bytes, so that a Void of 9 bytes is the smallest."""
     return id.to_bytes((id.bit_length() + 7) // 8, "big") + (len(body) | 1 << 56).to_bytes(8, "big") + body
 
@@ -93,14 +93,10 @@ def _with_display_size(data: bytes, tracks: _Element, width: int, height: int) -
             continue
         old = (_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT)
         kept = b"".join(data[e.begin : e.end] for e in _elements(data, video.body, video.end) if e.id not in old)
-        kept += _element(_DISPLAY_WIDTH, width.to_bytes(4, "big")) + _element(
-            _DISPLAY_HEIGHT, height.to_bytes(4, "big")
-        )
-        entries += _element(
-            _TRACK_ENTRY, data[entry.body : video.begin] + _element(_VIDEO, kept) + data[video.end : entry.end]
-        )
+        kept += ebml(_DISPLAY_WIDTH, width.to_bytes(4, "big")) + ebml(_DISPLAY_HEIGHT, height.to_bytes(4, "big"))
+        entries += ebml(_TRACK_ENTRY, data[entry.body : video.begin] + ebml(_VIDEO, kept) + data[video.end : entry.end])
         done = True
-    return _element(_TRACKS, _with_checksum(entries))
+    return ebml(_TRACKS, _with_checksum(entries))
 
 
 def _with_moved_positions(seek_head: bytes, moved: range, shift: int) -> bytes:

@@ -11,9 +11,10 @@ from av.format import Flags
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
+from rfdn_stream.media.alpha import format_with_alpha
 from rfdn_stream.media.card import Card
 from rfdn_stream.media.encoders import Encoding, choose_encoding
-from rfdn_stream.media.hdr import StaticHdr, lost_metadata
+from rfdn_stream.media.extras import lost_extras
 from rfdn_stream.media.passthrough import LABELS, TS_CODECS, CopiedStream, has_flag, plan_copies
 from rfdn_stream.media.reader import Source
 
@@ -76,17 +77,14 @@ def plan_output(
     """
     muxer = muxer_of(path)
     encoding = choose_encoding(source.info.format, source.info.color, lambda codec: holds(muxer, codec), options)
+    encoding = replace(encoding, alpha=format_with_alpha(encoding, source.first.origin))
     if encoding.on_card is None:
         card = None
     elif card is not None:
         encoding = replace(encoding, format=encoding.on_card)
     copies = plan_copies(source, muxer)
     dropped = list(copies.dropped)
-    if not encoding.writes_hdr and StaticHdr.of(source.first.origin) != StaticHdr():
-        dropped.append(
-            ("HDR mastering metadata", f"{encoding.codec} cannot be given it here; libx265 and libsvtav1 can")
-        )
-    dropped += [(name, "no encoder here writes it") for name in lost_metadata(source.first.origin)]
+    dropped += lost_extras(source, muxer, encoding)
     notes = [*encoding.notes, *copies.notes]
     if is_constant_rate(muxer, encoding):
         label = LABELS.get(muxer, muxer)

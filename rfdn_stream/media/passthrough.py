@@ -29,6 +29,7 @@ LABELS = {"matroska": "Matroska", "webm": "WebM", "mp4": "MP4", "mov": "MOV", "i
 _ALTERNATIVES = {"matroska": ".mkv", "mp4": ".mp4", "mov": ".mov"}
 WITH_CHAPTERS = frozenset({"matroska", "webm", "nut", "asf"}) | MOV_FAMILY
 _WITH_COVERS = frozenset({"mp4", "ipod"})  # as a stream; Matroska has them as attachments
+_WITH_ALL_TAGS = frozenset({"matroska", "webm", "nut"})
 _WITH_ROTATION = frozenset({"matroska", "webm"}) | MOV_FAMILY
 # Text subtitles that one container family stores in another form: the filter, and what it makes.
 _CONVERSIONS = {("mov_text", "matroska"): ("mov2textsub", "subrip")} | {
@@ -41,7 +42,7 @@ TS_CODECS = frozenset(
 )  # fmt: skip
 # Written by the muxer itself, or true of the old streams only.
 _OWN_TAGS = frozenset(
-    {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "bps", "number_of_frames",
+    {"major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration", "bps", "number_of_frames",
      "number_of_bytes", "_statistics_writing_app", "_statistics_writing_date_utc", "_statistics_tags",
      "vendor_id"}
 )  # fmt: skip
@@ -83,6 +84,8 @@ def plan_copies(source: Source, muxer: str) -> CopyPlan:
     for stream in source.container.streams:
         if stream.index == source.video.index:
             continue
+        if _is_written_anew(stream):
+            continue
         candidate = _candidate(stream, muxer)
         reason = candidate if isinstance(candidate, str) else _refusal(source, muxer, candidate)
         if reason is None:
@@ -96,13 +99,32 @@ def plan_copies(source: Source, muxer: str) -> CopyPlan:
     if source.info.rotation and muxer not in _WITH_ROTATION:
         turn = f"rotation by {source.info.rotation} degrees"
         dropped.append((turn, f"{label} cannot say it, the video will lie on its side; .mp4 and .mkv can"))
-    if carried_tags(source.container.metadata) and muxer == "mpegts":
-        dropped.append(("the file's tags", f"{label} has none; .mkv and .mp4 have"))
+    if lost := _lost_tags(carried_tags(source.container.metadata), muxer):
+        dropped.append((f"the file's tags {', '.join(lost)}", f"{label} has no place for them; .mkv has"))
     if source.span.begin is not None and "timecode" in source.video.metadata:
         dropped.append(("the video's timecode", "it is that of the file's first frame, not of the part's"))
     notes = [f"{c.description} is converted to {c.codec}" for c in copied if c.how == "convert"]
     notes += [f"{c.description} is copied as it is, not upscaled" for c in copied if _is_other_video(source, c)]
     return CopyPlan(tuple(copied), tuple(dropped), tuple(notes))
+
+
+def _lost_tags(tags: dict[str, str], muxer: str) -> list[str]:
+    """Names of the tags that a file of the container does not give back: an empty one is written and read."""
+    if muxer in MOV_FAMILY:
+        tags = {key: value for key, value in tags.items() if key != "creation_time"}  # kept unless it is none
+    if not tags or muxer in _WITH_ALL_TAGS:
+        return []
+    file = io.BytesIO()
+    try:
+        with av.open(file, "w", format=muxer) as output:
+            output.add_mux_stream("h264", width=64, height=64)
+            output.metadata.update(tags)
+            output.start_encoding()
+        with av.open(io.BytesIO(file.getvalue()), format=muxer) as written:
+            found = {key.lower() for key in written.metadata}
+    except av.FFmpegError:
+        found = set()
+    return sorted(key for key in tags if key.lower() not in found)
 
 
 def _is_other_video(source: Source, copied: CopiedStream) -> bool:
@@ -123,14 +145,17 @@ def _codec(stream: Stream) -> str | None:
     return stream.name if stream.type == "data" else None
 
 
+def _is_written_anew(stream: Stream) -> bool:
+    """Whether it only repeats the chapters, or the video's timecode tag."""
+    if stream.type == "data":
+        return stream.discard == Discard.all or "timecode" in stream.metadata
+    return bool(stream.disposition & Disposition.timed_thumbnails)
+
+
 def _candidate(stream: Stream, muxer: str) -> CopiedStream | str:
     """How the stream would be copied, or why it is not even tried."""
     description, codec = _describe(stream), _codec(stream)
     label = LABELS.get(muxer, muxer)
-    if stream.disposition & Disposition.timed_thumbnails or (stream.type == "data" and stream.discard == Discard.all):
-        return "it belongs to the chapters, which are written anew"
-    if stream.type == "data" and "timecode" in stream.metadata:
-        return "it is written anew from the video's timecode tag"
     if is_attached_picture(stream):
         if muxer == "matroska":
             return CopiedStream(stream.index, description, "attach")

@@ -17,8 +17,8 @@ from av.video.stream import VideoStream
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import Frame, VideoInfo
 from rfdn_stream.media.frames import carrier, fraction
+from rfdn_stream.media.onesize import MAX_SIDE
 
-MAX_SIDE = 16384
 STDIN = "-"
 """The path that means standard input."""
 _DEFAULT_RATE = Fraction(25)
@@ -144,6 +144,7 @@ def describe(container: InputContainer, video: VideoStream, first: Frame, rotati
     `rotation` is the first picture's counter-clockwise turn in degrees, as FFmpeg gives it.
     """
     time_base = fraction(video.time_base) or Fraction(1, 1_000_000)
+    doubled = round(time_base / first.time_base)  # where each field became a frame
     duration: float | None = None
     if video.duration:
         duration = float(video.duration * time_base)
@@ -155,15 +156,20 @@ def describe(container: InputContainer, video: VideoStream, first: Frame, rotati
         format=first.format,
         color=first.color,
         codec=video.codec_context.codec.canonical_name,
-        time_base=time_base,
-        rate=guess_rate(video),
+        time_base=first.time_base,
+        rate=guess_rate(video) * doubled,
         start_pts=video.start_time,
         duration=duration,
-        frames_from_header=video.frames,
+        frames_from_header=video.frames * doubled,
         sample_aspect_ratio=fraction(video.sample_aspect_ratio) or Fraction(1),
         rotation=-rotation % 360,
-        interlaced=first.origin.interlaced_frame or video.codec_context.field_order in _INTERLACED_FIELD_ORDERS,
+        interlaced=first.origin.interlaced_frame or says_interlaced(video),
     )
+
+
+def says_interlaced(video: VideoStream) -> bool:
+    """Whether the stream's header says that its pictures are interlaced."""
+    return video.codec_context.field_order in _INTERLACED_FIELD_ORDERS
 
 
 def guess_rate(video: VideoStream) -> Fraction:

@@ -21,8 +21,10 @@ from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import Frame, VideoInfo
 from rfdn_stream.media.card import Card
 from rfdn_stream.media.decoder import Damage, Decoder
+from rfdn_stream.media.deinterlace import Deinterlacer
 from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.hardware import DECODERS, NotKeptError, Nvdec, RefusedError, check_fitness
+from rfdn_stream.media.joins import Joins
 from rfdn_stream.media.probe import (
     choose_video,
     describe,
@@ -31,6 +33,7 @@ from rfdn_stream.media.probe import (
     is_pipe,
     open_input,
     origin,
+    says_interlaced,
 )
 from rfdn_stream.media.tags import ColorTags
 from rfdn_stream.media.timeline import Span
@@ -73,9 +76,16 @@ class Source:
     """
 
     def __init__(
-        self, path: str | Path, start: float | None, duration: float | None, nvdec: Nvdec | None = None
+        self,
+        path: str | Path,
+        start: float | None,
+        duration: float | None,
+        nvdec: Nvdec | None = None,
+        *,
+        deinterlace: str = "off",
     ) -> None:
         self.path = path
+        self._deinterlacer = Deinterlacer(deinterlace)
         self._nvdec = nvdec
         self.decoding = "" if nvdec is None else nvdec.description
         self.container: InputContainer = self._open_container()
@@ -111,10 +121,10 @@ class Source:
         self.covers: dict[int, bytes] = {}
         self.samples: dict[int, Packet[Stream]] = {}
         self.frames = 0
-        self._time_base = fraction(self.video.time_base) or Fraction(1, 1_000_000)
         self._decoder = Decoder(self.video, self._nvdec)
         self.tags: ColorTags = self._decoder.header_tags
         self._read_damage: list[Damage] = []
+        self._joins = Joins(self.container.format.name)
         self._latest = Fraction(0)
         self._reader = self._read()
         self._head: list[Frame | CopiedPacket] = []
@@ -127,6 +137,8 @@ class Source:
         else:
             raise self._nothing_found(start)
         info = describe(self.container, self.video, self.first, self.first.origin.rotation)
+        if self._deinterlacer.frames:
+            info = replace(info, interlaced=False)
         self.info: VideoInfo = replace(info, duration=self._span_duration(info))
 
     def _nothing_found(self, start: float | None) -> MediaError | UsageError:
@@ -183,9 +195,14 @@ class Source:
         return self._decoder.interlaced
 
     @property
+    def deinterlaced(self) -> bool:
+        """Whether frames so far were interlaced and no longer are."""
+        return self._deinterlacer.frames > 0
+
+    @property
     def notes(self) -> list[str]:
         """What was found on the way and dealt with, in sentences for the user."""
-        notes = list(self._decoder.notes)
+        notes = [*self._decoder.notes, *self._joins.notes, *self._deinterlacer.notes]
         if self._decoder.untimed:
             notes.append(f"{self._decoder.untimed} frames had no usable timestamp and follow the frame before them")
         return notes
@@ -199,25 +216,32 @@ class Source:
                 if (copied := self._copied(packet, pending)) is not None:
                     yield copied
             elif not video_ended:
-                for frame in self._decoder.decode(packet):  # type: ignore[arg-type]
-                    video_ended = video_ended or self.span.is_after(frame.pts or 0, self._time_base)
+                for frame in self._frames(packet):  # type: ignore[arg-type]
+                    video_ended = video_ended or self.span.is_after(frame.pts or 0, frame.time_base)
                     if self._in_span(frame):
                         yield self._moved(frame)
             if video_ended and (not pending or self._is_far_behind(packet)):
                 return
         if not video_ended:
-            yield from (self._moved(frame) for frame in self._decoder.decode(None) if self._in_span(frame))
+            yield from (self._moved(frame) for frame in self._frames(None) if self._in_span(frame))
             self._check_end()
 
+    def _frames(self, packet: Packet[VideoStream] | None) -> Iterator[Frame]:
+        """The frames that a packet sets free, deinterlaced; None = the last ones."""
+        for frame in self._decoder.decode(packet):
+            yield from self._deinterlacer.through(frame)
+        if packet is None:
+            yield from self._deinterlacer.through(None)
+
     def _in_span(self, frame: Frame) -> bool:
-        return frame.pts is not None and self.span.holds(frame.pts, self._time_base)
+        return frame.pts is not None and self.span.holds(frame.pts, frame.time_base)
 
     def _moved(self, frame: Frame) -> Frame:
         assert frame.pts is not None
         duration = frame.duration
         if self.span.end is not None:
-            duration = min(duration, math.ceil(self.span.end / self._time_base) - frame.pts)
-        return replace(frame, pts=self.span.moved(frame.pts, self._time_base), duration=duration)
+            duration = min(duration, math.ceil(self.span.end / frame.time_base) - frame.pts)
+        return replace(frame, pts=self.span.moved(frame.pts, frame.time_base), duration=duration)
 
     def _packets(self) -> Iterator[Packet[Stream]]:
         """Packets that hold something. What cannot be read ends the file, and is told."""
@@ -232,6 +256,7 @@ class Source:
             if packet is None:
                 return
             if packet.size:  # AVI has empty packets for frames to be repeated; a decoder takes one for the end
+                self._joins.move(packet)
                 self._latest = max(self._latest, self._seconds(packet) + self._duration(packet))
                 yield packet
 
@@ -311,6 +336,7 @@ def open_source(
     *,
     decode: str = "auto",
     card: Card | None = None,
+    deinterlace: str = "off",
 ) -> Source:
     """Opens a video file for decoding, and finds its first frame.
 
@@ -321,6 +347,7 @@ def open_source(
         decode: one of `hardware.DECODERS`: ``cuda`` = by NVDEC, ``auto`` = by NVDEC if there is `card` and it can, else
             on the processor; `Source.decoding` says which it was, and why.
         card: the card that wants the frames in its own memory (`Frame.card`); None = they come to the host.
+        deinterlace: one of `deinterlace.CHOICES`.
 
     Raises:
         MediaError: the file cannot be read, or holds no video that can be upscaled.
@@ -330,20 +357,25 @@ def open_source(
         raise UsageError(f"unknown --decode {decode!r}; choose one of {', '.join(DECODERS)}")
     # What is no file on a disk may not be there to be opened a second time.
     if decode == "cpu" or (decode == "auto" and (card is None or not Path(path).is_file())):
-        return Source(path, start, duration)
+        return Source(path, start, duration, deinterlace=deinterlace)
     try:
-        return _open_hardware(path, start, duration, card)
+        return _open_hardware(path, start, duration, card, deinterlace)
     except RefusedError as refusal:
         if decode == "cuda":
             raise UsageError(f"NVDEC cannot decode {path}: {refusal}; or use --decode cpu") from refusal
-        source = Source(path, start, duration)
+        source = Source(path, start, duration, deinterlace=deinterlace)
         source.decoding = f"decoded on the processor, as NVDEC cannot: {refusal}"
         return source
 
 
-def _open_hardware(path: str | Path, start: float | None, duration: float | None, card: Card | None) -> Source:
+def _open_hardware(
+    path: str | Path, start: float | None, duration: float | None, card: Card | None, deinterlace: str
+) -> Source:
     with open_input(path) as container:
-        check_fitness(choose_video(container, path))
+        video = choose_video(container, path)
+        check_fitness(video)
+        if deinterlace not in ("auto", "off") or (deinterlace == "auto" and says_interlaced(video)):
+            raise RefusedError("it is deinterlaced on the processor; --deinterlace off leaves its lines")
     try:
         return Source(path, start, duration, Nvdec(path, card))
     except NotKeptError as refusal:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import av
 from av.bitstream import BitStreamFilterContext
@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import CardPlane, Frame
+from rfdn_stream.media import dynamic_hdr, shell
 from rfdn_stream.media.feed import CardFeed, HostFeed
 from rfdn_stream.media.hardware import nvenc_refusal
 from rfdn_stream.media.hdr import StaticHdr
@@ -83,18 +84,22 @@ class VideoFileSink:
         self.report = SinkReport(plan.muxer, plan.encoding.codec, coded, tags, time_base)
         # Cropping means copying, which is done on the host.
         card = plan.card if coded == size else None
-        self._feed = HostFeed(format, coded) if card is None else CardFeed(format, coded, card)
+        self._feed = HostFeed(format, coded, plan.encoding.alpha) if card is None else CardFeed(format, coded, card)
         self._early: list[CopiedPacket] = []
         self._mapping: dict[int, Stream] = {}
         self._filters: dict[int, BitStreamFilterContext] = {}
         self._last_dts: dict[int, int] = {}
         self._durations: dict[int, int] = {}
+        self._messages: dict[int, bytes] = {}
         self._strict_kinds = () if has_flag(plan.muxer, Flags.ts_nonstrict) else ("audio", "video")
         self._started = self._finished = False
 
     def __enter__(self) -> Self:
         try:
-            self._output: OutputContainer = av.open(str(self.path), "w", format=self._plan.muxer)
+            options = shell.container_options(self._source.first.origin, self._plan.muxer)
+            self._output: OutputContainer = av.open(
+                str(self.path), "w", format=self._plan.muxer, container_options=options
+            )
             self._add_streams()
             self._open_encoder()
         except BaseException as error:
@@ -140,6 +145,8 @@ class VideoFileSink:
         report.last_pts, report.last_duration = pts, duration
         report.frames += 1
         self._durations[pts] = duration
+        if (message := getattr(frame.origin, "opaque", None)) and self._video_codec in dynamic_hdr.CODECS:
+            self._messages[pts] = message
         picture = self._feed.picture(frame, pts)
         picture.pict_type = 0  # else the source's keyframes become the encoder's
         picture.pts, picture.time_base, picture.duration = pts, report.time_base, duration
@@ -211,6 +218,7 @@ class VideoFileSink:
         assert isinstance(video, VideoStream)
         context = video.codec_context
         self._video_codec = context.codec.canonical_name
+        shell.carry(source.first.origin, video)
         context.width, context.height = report.size
         context.pix_fmt = self._feed.pix_fmt
         context.time_base = video.time_base = report.time_base
@@ -286,6 +294,8 @@ class VideoFileSink:
             if duration is None or packet.pts is None:
                 raise MediaError(f"{self.report.codec} made a packet at {packet.pts} that no frame asked for")
             self._feed.done(packet.pts)
+            if (message := self._messages.pop(packet.pts, None)) is not None:
+                packet = _with_message(packet, self._video_codec, message)
             packet.duration = duration  # not every encoder passes it on
             if self.report.frames <= 2 and picture is None:
                 packet.dts = packet.pts  # x265 makes one up, far from any time, for so few frames
@@ -336,3 +346,11 @@ class VideoFileSink:
                 self._output.close()
         if self._started and self.path.is_file():
             self.path.unlink()
+
+
+def _with_message(packet: Packet[Any], codec: str, message: bytes) -> Packet[Any]:
+    """The packet with an HDR10+ message in it."""
+    made = av.Packet(dynamic_hdr.with_message(bytes(packet), codec, message))
+    made.pts, made.dts, made.time_base = packet.pts, packet.dts, packet.time_base
+    made.is_keyframe, made.stream = packet.is_keyframe, packet.stream
+    return made

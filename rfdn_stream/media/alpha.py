@@ -1,0 +1,39 @@
+"""Transparency: the network sees colours only; alpha goes beside it, plainly resampled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from av.codec.codec import Codec
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+
+from rfdn_stream.frame import PixelFormat
+
+if TYPE_CHECKING:
+    from rfdn_stream.media.encoders import Encoding
+
+# Encoders whose files players show with their transparency.
+_ENCODERS = frozenset({"ffv1", "prores_ks"})
+HINT = "ffv1 in .mkv and prores_ks in .mov keep it"
+
+
+def has_alpha(picture: VideoFrame) -> bool:
+    """Whether the picture's pixel format has an alpha component."""
+    return any(component.is_alpha for component in picture.format.components)
+
+
+def format_with_alpha(encoding: Encoding, picture: VideoFrame) -> str:
+    """The pixel format in which the encoder is given the colours with the picture's alpha; "" = it is lost."""
+    if not has_alpha(picture) or encoding.codec not in _ENCODERS or encoding.format.arrangement != "planar":
+        return ""
+    name = _with_alpha(encoding.format)
+    taken = Codec(encoding.codec, "w").video_formats or []
+    # Between 8 bits and more, swscale would make opaque pixels a little transparent.
+    alike = (VideoFormat(name).components[-1].bits > 8) == (picture.format.components[-1].bits > 8)
+    return name if alike and any(format.name == name for format in taken) else ""
+
+
+def _with_alpha(format: PixelFormat) -> str:
+    """FFmpeg's name of a planar format with a further plane: yuv420p, yuva420p; gbrp, gbrap."""
+    return format.name.replace("yuv", "yuva").replace("gbrp", "gbrap").replace("gray", "ya")
