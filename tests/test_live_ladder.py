@@ -228,7 +228,7 @@ def test_every_step_makes_the_same_size_and_the_first_one_the_same_bits(upscaler
         frame = random_frame(width=40, height=24, seed=3)
         for step in steps():
             plans.append(step)
-            made = upscaler.submit(frame).result()
+            made = upscaler.submit(frame, fresh=True).result()
             assert (made.width, made.height) == (80, 48)
             assert not plans
         rgb = torch.rand(3, 24, 40, generator=torch.Generator().manual_seed(0))
@@ -291,7 +291,7 @@ def test_several_devices_share_the_plans(tiny_model):
         made = []
         for _ in range(4):
             plans.append(FULL)
-            made.append(several.submit(frame).result())
+            made.append(several.submit(frame, fresh=True).result())
         assert not plans
         for other in made[1:]:
             assert_frames_equal(made[0], other)
