@@ -47,8 +47,7 @@ def bench_command(
 
     Shares are of the time that frames took; idle is when the network had nothing to do.
 
-    With --cpu, GFLOP/s are the network's arithmetic over the time; floor is the time that an engine's own arithmetic
-    would take at the machine's measured peak.
+    With --cpu: GFLOP/s are of plain convolutions; floor is an engine's arithmetic at the measured peak.
 
     On a card: milliseconds a frame, and the least that the network can take there.
     Plain is each operation by itself, layers and blocks are one kernel for each, sums is arithmetic alone.
