@@ -52,6 +52,12 @@ class SlowDevice(CpuDevice):
         super()._enqueue(what, slowly if what == "h2d copy" else work, stream, reads, writes)
 
 
+@pytest.fixture(autouse=True)
+def engines_as_on_a_card(monkeypatch):
+    """The processor that stands for a card has the engine that cards have too."""
+    monkeypatch.setattr(CpuDevice, "engines", ("torch",))
+
+
 @pytest.fixture
 def upscaler(tiny_model):
     upscaler = Upscaler(tiny_model, device=CpuDevice(check=True))
