@@ -119,7 +119,8 @@ class Upscaler:
         self.engine = _open_engine(self.device, engine, network, self.model, precision, tile)
         if batch is not None and batch > 1 and not takes_batches(self.engine):
             raise UsageError(
-                f"{self.engine.description} takes one frame at a time; leave out batch, or choose an engine"
+                f"batch {batch} is not possible: {self.engine.description} takes one frame at a time; "
+                "leave batch out, or choose engine torch"
             )
         if reuse == "regions" and getattr(self.engine, "prepares", False):
             raise UsageError(

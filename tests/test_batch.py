@@ -172,7 +172,7 @@ def test_batches_that_are_not_possible(tiny_model):
         with pytest.raises(UsageError, match=f"^batch {batch} is outside its range; choose 1 to 64 frames$"):
             opened(tiny_model, batch=batch)
     with pytest.raises(
-        UsageError, match=r"^winograd int16 .* takes one frame at a time; leave out batch, or choose an "
+        UsageError, match=r"^batch 2 is not possible: winograd int16 .* takes one frame at a time; leave batch out, or "
     ):
         Upscaler(tiny_model, device="cpu", engine="winograd", batch=2)
     with opened(tiny_model) as upscaler:

@@ -127,11 +127,13 @@ def test_after_the_first_batches_nothing_is_allocated_and_the_host_waits_for_slo
         for ticket in on_card.submit_all(frames):
             ticket.result()
     runtime.log.clear()
+    room = on_card._rgb  # the compute stream's own, which is no slot's
     counts = [count, 1, count, count - 1, count]
     for number in counts:
         for ticket in on_card.submit_all(frames[:number]):
             with ticket:
                 pass
+    assert on_card._rgb is room
     waits = [entry for entry in runtime.log if entry[0] != "copy"]
     # The slot's own event, once before it is filled and once before each of its frames is read.
     assert waits == [("event synchronize", True)] * (len(counts) + sum(counts))

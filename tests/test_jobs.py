@@ -15,7 +15,7 @@ import pytest
 from rfdn_stream import Upscaler, upscale
 from rfdn_stream.errors import MediaError, ModelError, UsageError
 from rfdn_stream.media.reader import open_source
-from support import EXAMPLES, save_tiny
+from support import EXAMPLES, assert_frames_equal, save_tiny
 
 BUNNY = EXAMPLES / "bunny.mp4"
 FAST = {"preset": "ultrafast"}
@@ -75,6 +75,19 @@ def test_the_file_door_gives_the_upscaler_s_pixels(job, tiny_model):
             want = upscaler.submit(next(frames)).result()
             for a, b in zip(got.planes, want.planes, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+def test_batches_change_nothing_in_the_file(job):
+    """Every frame, in order, with its time; torch may round a code otherwise in a batch."""
+    alone, batched = (
+        job(BUNNY, f"{batch}.mkv", codec="ffv1", duration=0.3, device="cpu", engine="torch", batch=batch)
+        for batch in (None, 3)
+    )
+    assert batched.frames == alone.frames > 3
+    with open_source(alone.target) as one, open_source(batched.target) as other:
+        frames, others = ([i for i in source.items() if hasattr(i, "planes")] for source in (one, other))
+    for got, want in zip(others, frames, strict=True):
+        assert_frames_equal(got, want, codes=1)
 
 
 @pytest.mark.parametrize("extension", [".mkv", ".mp4", ".mov"])
