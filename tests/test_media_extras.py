@@ -73,6 +73,13 @@ def test_alpha_that_is_lost_is_told(tmp_path, codec, format):
     assert plan.dropped == (("transparency", "libx264 gets none; ffv1 in .mkv and prores_ks in .mov keep it"),)
 
 
+@pytest.mark.parametrize("format", ["gray", "yuv420p12le"])
+def test_formats_that_have_no_twin_with_alpha_lose_it(tmp_path, format):
+    source = see_through(tmp_path / "in.mkv", "ffv1", "yuva420p")
+    plan, *_ = round_trip(source, tmp_path / "out.mkv", EncodeOptions(codec="ffv1", pix_fmt=format))
+    assert [what for what, _ in plan.dropped] == ["transparency"]
+
+
 @given(st.binary(min_size=0, max_size=600))
 def test_any_message_survives_its_packet(body):
     """Also with bytes that look like start codes."""

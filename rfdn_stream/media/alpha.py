@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from av.codec.codec import Codec
-from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
 from rfdn_stream.frame import PixelFormat
@@ -28,12 +27,14 @@ def format_with_alpha(encoding: Encoding, picture: VideoFrame) -> str:
     if not has_alpha(picture) or encoding.codec not in _ENCODERS or encoding.format.arrangement != "planar":
         return ""
     name = _with_alpha(encoding.format)
-    taken = Codec(encoding.codec, "w").video_formats or []
+    taken = {format.name: format for format in Codec(encoding.codec, "w").video_formats or []}
+    if name == encoding.format.name or name not in taken:
+        return ""
     # Between 8 bits and more, swscale would make opaque pixels a little transparent.
-    alike = (VideoFormat(name).components[-1].bits > 8) == (picture.format.components[-1].bits > 8)
-    return name if alike and any(format.name == name for format in taken) else ""
+    alike = (taken[name].components[-1].bits > 8) == (picture.format.components[-1].bits > 8)
+    return name if alike else ""
 
 
 def _with_alpha(format: PixelFormat) -> str:
-    """FFmpeg's name of a planar format with a further plane: yuv420p, yuva420p; gbrp, gbrap."""
-    return format.name.replace("yuv", "yuva").replace("gbrp", "gbrap").replace("gray", "ya")
+    """FFmpeg's name of a planar format with a further plane: yuv420p, yuva420p; gbrp, gbrap. Gray has none."""
+    return format.name.replace("yuv", "yuva").replace("gbrp", "gbrap")
