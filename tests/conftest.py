@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import gc
 import importlib.util
 import logging
 import os
@@ -13,11 +14,23 @@ import pytest
 
 # As our programs do, before torch is imported: threads that spin make tests with two networks twenty times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processors are shared out already
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
 from cuda_shim import SANITIZERS, Card, Shim, build
 from support import save_tiny
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Whole runs take turns on up to four processors, file by file; what is chosen, `-s` and `-m gpu` are one process.
+
+    So is `--pdb`, which pytest-xdist sees to. `-n` says otherwise.
+    """
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    several = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return several if whole and several > 1 and not config.option.markexpr and config.option.capture != "no" else 0
 
 
 def pytest_runtest_setup(item):
@@ -26,6 +39,13 @@ def pytest_runtest_setup(item):
         if os.environ.get("RFDN_REQUIRE_GPU") == "1":
             pytest.fail("RFDN_REQUIRE_GPU=1, but torch finds no CUDA device", pytrace=False)
         pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _frozen():
+    """Collections, Python's and those that tests ask for, pass over what was there before: torch takes half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
