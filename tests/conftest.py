@@ -43,7 +43,7 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(autouse=True, scope="module")
 def _frozen():
-    """Collections, Python's and those that tests ask for, pass over what was there before: torch takes half a second."""
+    """Collections pass over what was there before the file: torch alone takes half a second each time."""
     gc.collect()
     gc.freeze()
 

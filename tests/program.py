@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 
 _FORKS = get_context("forkserver")
-_FORKS.set_forkserver_preload(["av", "cv2", "torch", "torch._dynamo"])  # av first: see conftest.py
+_FORKS.set_forkserver_preload(["av", "cv2", "torch"])  # av first: see conftest.py
 
 
 class Fork:

@@ -2,13 +2,10 @@
 
 import csv
 import json
-import os
 import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import cv2
@@ -18,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from program import Fork, script
+from program import Fork, entry, script
 from rfdn_stream.errors import ModelError, UsageError
 from rfdn_stream.evaluation.metrics import psnr_y
 from rfdn_stream.evaluation.resize import bicubic as bicubic_resize
@@ -448,15 +445,15 @@ def test_a_dry_run_writes_nothing(asked, cache, tmp_path, monkeypatch):
 
 
 def test_the_command(photos, start, cache, tmp_path):
-    command = [sys.executable, "-m", "rfdn_stream", "train", str(tmp_path / "run"), str(photos), "--from", str(start)]
+    command = ["train", str(tmp_path / "run"), str(photos), "--from", str(start)]
     command += ["--steps", "500000", "--batch", "1", "--patch", "16", "--cache", str(cache), "--evaluate-every", "50"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     state, weights, log = (tmp_path / "run" / name for name in ("state.pt", "weights.safetensors", "log.csv"))
-    deadline = time.monotonic() + 120
-    while not (log.exists() and "\n20," in log.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with Fork(entry, *command) as process:
+        deadline = time.monotonic() + 120
+        while not (log.exists() and "\n20," in log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
     assert process.returncode == 130, said
     assert f"rfdn-stream train {tmp_path / 'run'}" in said
     assert "Traceback" not in said
