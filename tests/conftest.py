@@ -58,6 +58,14 @@ def _own_log():
     log.setLevel(level)
 
 
+@pytest.fixture(autouse=True)
+def _own_priority():
+    """SVT-AV1 makes a real-time thread of the one that opens it, if it may, as root may: not of the tests after it."""
+    yield
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """A whole RFDN of 8 channels and 1 block, x2: fast, and as good as any for what is not about beauty."""
