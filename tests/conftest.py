@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 
 import av  # noqa: F401 - before any test imports OpenCV, whose X libraries PyAV's x11grab crashes with
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 # As our programs do, before torch is imported: threads that spin make tests with two networks twenty times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processors are shared out already
