@@ -17,6 +17,9 @@ Pixels are counted from a `start`, 64 bits wide, for maps of more than 2^31 valu
 import triton
 import triton.language as tl
 
+# One compiled kernel for all sizes of pictures.
+_sized = triton.jit(do_not_specialize=["height", "width", "rows", "columns", "total"])
+
 # What both forms share
 
 
@@ -128,7 +131,7 @@ def _row(x, start, here, column, width, K: tl.constexpr):
     return left, _pixels(x, start, column, here & (column < width), K), right
 
 
-@triton.jit
+@_sized
 def step_strip(
     x, w, b, y, add, w_d, b_d, y_d, height, width, rows,
     K: tl.constexpr, N: tl.constexpr, D: tl.constexpr, SLOPE: tl.constexpr, ADD: tl.constexpr, SCALE: tl.constexpr,
@@ -160,7 +163,7 @@ def step_strip(
             level = below
 
 
-@triton.jit
+@_sized
 def close_strip(
     x, w, b, d1, d2, d3, w5, b5, y, w1, b1, near, height, width, rows,
     K: tl.constexpr, D: tl.constexpr, I: tl.constexpr, SLOPE: tl.constexpr,
@@ -220,7 +223,7 @@ def _taps(
     return acc
 
 
-@triton.jit
+@_sized
 def step_taps(
     x, w, b, y, add, w_d, b_d, y_d, height, width,
     K: tl.constexpr, N: tl.constexpr, D: tl.constexpr, SLOPE: tl.constexpr, ADD: tl.constexpr, SCALE: tl.constexpr,
@@ -237,7 +240,7 @@ def step_taps(
         _distil(centre, _matrix(w_d, K, D), _bias(b_d, D), y_d, start, pixel, inside, D, SLOPE)
 
 
-@triton.jit
+@_sized
 def close_taps(
     x, w, b, d1, d2, d3, w5, b5, y, w1, b1, near, height, width,
     K: tl.constexpr, D: tl.constexpr, I: tl.constexpr, SLOPE: tl.constexpr,
@@ -260,7 +263,7 @@ def close_taps(
 # The first convolution, and those of pixels alone
 
 
-@triton.jit
+@_sized
 def head(
     picture, w, b, y, height, width, to_n, to_c, to_h, to_w, total,
     N: tl.constexpr, M: tl.constexpr,
@@ -278,7 +281,7 @@ def head(
     _store(y, tl.program_id(0).to(tl.int64) * M, m, pixel < total, acc, N)
 
 
-@triton.jit
+@_sized
 def fuse(maps, w, b, y, total, COUNT: tl.constexpr, C: tl.constexpr, SLOPE: tl.constexpr, M: tl.constexpr):
     """A 1x1 convolution over COUNT maps, [COUNT, total, C], and its activation."""
     m = tl.arange(0, M)
@@ -293,7 +296,7 @@ def fuse(maps, w, b, y, total, COUNT: tl.constexpr, C: tl.constexpr, SLOPE: tl.c
 # ESA
 
 
-@triton.jit
+@_sized
 def small(
     x, w, b, y, height, width, rows, columns, total,
     I: tl.constexpr, STRIDE: tl.constexpr, PADDING: tl.constexpr, RELU: tl.constexpr, M: tl.constexpr,
@@ -314,7 +317,7 @@ def small(
     _store(y, 0, pixel, pixel < total, acc, I)
 
 
-@triton.jit
+@_sized
 def pool(x, y, height, width, rows, columns, total, I: tl.constexpr, M: tl.constexpr):
     """The largest of each 7x7 pixels, every third pixel."""
     pixel = tl.program_id(0) * M + tl.arange(0, M)
@@ -336,7 +339,7 @@ def _beside(at, length, ratio):
     return first, tl.minimum(first + 1, length - 1), (source - first)[:, None]
 
 
-@triton.jit
+@_sized
 def mask(
     x, far, w_x, w_far, b, y, add, height, width, rows, columns, down, across, total,
     C: tl.constexpr, I: tl.constexpr, ADD: tl.constexpr, M: tl.constexpr,
