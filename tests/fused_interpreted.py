@@ -14,11 +14,12 @@ from rfdn_stream.nets.fold import fold
 from rfdn_stream.nets.rfdn import RFDN, RFDNOptions
 
 CPU = torch.device("cpu")
-TILES = Plan(*3 * [replace(TAPS.step, pixels=32)])
+TILES = replace(TAPS, pixels=256)
 STRIPS = Plan(
     step=Choice(strip=True, pixels=16, warps=4, turns=3, ahead=True, together=2),
     close=Choice(strip=True, pixels=32, warps=4, together=3),
-    last=Choice(strip=True, pixels=16, warps=4, turns=3, together=2),
+    last=Choice(strip=True, pixels=32, warps=4, turns=3, together=2),
+    pixels=256,
 )
 TINY = RFDNOptions(channels=8, blocks=1)
 
@@ -33,26 +34,23 @@ def noise(*shape):
 
 
 @pytest.mark.parametrize(
-    ("options", "shape", "plan", "dtype"),
+    ("options", "shape", "plan"),
     [
-        (replace(TINY, blocks=2), (2, 3, 15, 18), STRIPS, torch.float16),
-        (replace(TINY, block_residual=True, scale=4), (1, 3, 17, 19), TILES, torch.float16),
-        (replace(TINY, channels=50), (1, 3, 15, 17), STRIPS, torch.bfloat16),
-        (RFDNOptions(channels=52, blocks=1, attention="cca", block_residual=True, scale=3), (2, 3, 5, 7), TILES, None),
-        (replace(TINY, attention="cca", distillation=0.25), (1, 3, 4, 18), STRIPS, None),
+        (replace(TINY, channels=50), (2, 3, 15, 18), STRIPS),
+        (replace(TINY, block_residual=True, scale=4), (1, 3, 16, 19), TILES),
+        (RFDNOptions(channels=52, blocks=2, attention="cca", block_residual=True, scale=3), (2, 3, 3, 7), TILES),
+        (replace(TINY, attention="cca", distillation=0.25), (1, 3, 4, 18), STRIPS),
     ],
-    ids=["blocks", "residual x4", "E-RFDN bf16", "RFDN-L x3", "no residual"],
+    ids=["E-RFDN", "residual x4", "RFDN-L x3", "no residual"],
 )
 @torch.no_grad()
-def test_a_network_gives_what_torch_does(options, shape, plan, dtype):
+def test_a_network_gives_what_torch_does(options, shape, plan):
     """Of pictures whose sides are no multiples of anything."""
     network, picture = folded(options), noise(*shape)
-    dtype = dtype or torch.float16
-    want = network(picture)
-    for x in (picture.to(dtype), picture.to(dtype, memory_format=torch.channels_last)):
-        got = FusedNetwork(network, CPU, dtype, plan)(x)
-        assert (got.shape, got.dtype) == (want.shape, dtype)
-        assert (got.float() - want).abs().max() < (2e-3 if dtype == torch.float16 else 2e-2)
+    want, x = network(picture), picture.half().contiguous(memory_format=torch.channels_last)
+    got = FusedNetwork(network, CPU, torch.float16, plan)(x)
+    assert (got.shape, got.dtype) == (want.shape, torch.float16)
+    assert (got.float() - want).abs().max() < 2e-3
 
 
 @pytest.mark.parametrize("plan", [STRIPS, TILES], ids=["strips", "tiles"])

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from rfdn_stream.engines.base import EngineUnavailableError
-from rfdn_stream.engines.fused.engine import FusedEngine
 from rfdn_stream.nets.catalogue import open_model
 
 triton = pytest.importorskip("triton", reason="Triton is there on Linux alone")

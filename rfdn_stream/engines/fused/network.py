@@ -46,14 +46,23 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """How each kind of them runs: those of full width, those that close a block, and the last one."""
+    """How the kernels run.
+
+    Args:
+        step: 3x3 convolutions of full width.
+        close: those that close a block.
+        last: the one that gives the picture.
+        pixels: that a program of the other kernels takes at once.
+    """
 
     step: Choice
     close: Choice
     last: Choice
+    pixels: int = 64
 
 
-TAPS = Plan(*3 * [Choice(strip=False, pixels=128, warps=4, stages=3)])
+_TILE = Choice(strip=False, pixels=128, warps=4, stages=3)
+TAPS = Plan(step=_TILE, close=_TILE, last=_TILE)
 STRIPS = Plan(
     step=Choice(strip=True, pixels=64, warps=4, turns=3, together=2),
     close=Choice(strip=True, pixels=128, warps=8, stages=2),
@@ -165,7 +174,7 @@ class FusedNetwork:
         total, y = count * height * width, self._empty(count, height, width, self._channels)
         self._pixelwise(
             kernels.head, total, picture, self._head.matrix, self._head.bias, y,
-            height, width, *picture.stride(), total, N=self._channels, pixels=128,
+            height, width, *picture.stride(), total, N=self._channels,
         )  # fmt: skip
         return y
 
@@ -274,7 +283,8 @@ class FusedNetwork:
         kernel = forms[0 if how.strip else 1]
         kernel[grid](x, *arguments, *sizes, **constants, **shape, M=how.pixels, STAGES=how.stages, num_warps=how.warps)
 
-    def _pixelwise(self, kernel: Any, total: int, *arguments: Any, pixels: int = 64, **constants: Any) -> None:
+    def _pixelwise(self, kernel: Any, total: int, *arguments: Any, **constants: Any) -> None:
+        pixels = self.plan.pixels
         kernel[(-(-total // pixels),)](*arguments, **constants, M=pixels, num_warps=4)
 
     def _empty(self, *shape: int) -> torch.Tensor:
