@@ -124,6 +124,15 @@ def write_image(
     return notes
 
 
+def is_animation(path: str | Path) -> bool:
+    """Whether a file of an image's name holds several pictures."""
+    local = Path(path)
+    if local.suffix.lower() not in EXTENSIONS or not local.is_file():
+        return False
+    with local.open("rb") as file:
+        return _is_animated(file.read(1024))
+
+
 def _extension(path: Path, extension: str | None) -> str:
     extension = (extension or path.suffix).lower()
     if extension not in EXTENSIONS:
@@ -144,7 +153,7 @@ def _is_cut_off_jpeg(data: bytes) -> bool:
 
 def _is_animated(data: bytes) -> bool:
     if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X":
-        return bool(data[20] & 2)
+        return len(data) > 20 and bool(data[20] & 2)
     return data[:4] == b"\x89PNG" and b"acTL" in data[:1024]
 
 

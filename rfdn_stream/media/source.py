@@ -18,16 +18,19 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError, UsageError
-from rfdn_stream.frame import Frame, VideoInfo
+from rfdn_stream.frame import Frame, Matrix, VideoInfo
+from rfdn_stream.media.crop import Crop
 from rfdn_stream.media.decoder import Damage, Decoder
 from rfdn_stream.media.deinterlace import Deinterlacer
 from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.hardware import Nvdec, RefusedError
 from rfdn_stream.media.joins import Joins
 from rfdn_stream.media.probe import (
+    RawVideo,
     choose_video,
     describe,
     display_matrix,
+    is_address,
     is_attached_picture,
     is_pipe,
     open_input,
@@ -82,8 +85,12 @@ class Source:
         nvdec: Nvdec | None = None,
         *,
         deinterlace: str = "off",
+        crop: Crop | None = None,
+        matrix: Matrix | None = None,
+        raw: RawVideo | None = None,
     ) -> None:
         self.path = path
+        self._crop, self._matrix, self._raw = crop, matrix, raw
         self._deinterlacer = Deinterlacer(deinterlace)
         self._nvdec = nvdec
         self.decoding = "" if nvdec is None else nvdec.description
@@ -106,7 +113,7 @@ class Source:
 
     def _open_container(self) -> InputContainer:
         if self._nvdec is None:
-            return open_input(self.path)
+            return open_input(self.path, raw=self._raw)
         with self._nvdec.accelerator() as accelerator:
             return open_input(self.path, accelerator)
 
@@ -120,7 +127,7 @@ class Source:
         self.covers: dict[int, bytes] = {}
         self.samples: dict[int, Packet[Stream]] = {}
         self.frames = 0
-        self._decoder = Decoder(self.video, self._nvdec)
+        self._decoder = Decoder(self.video, self._nvdec, matrix=self._matrix)
         self.tags: ColorTags = self._decoder.header_tags
         self._read_damage: list[Damage] = []
         self._joins = Joins(self.container.format.name)
@@ -135,10 +142,13 @@ class Source:
             self.samples.setdefault(item.index, item.packet)
         else:
             raise self._nothing_found(start)
-        info = describe(self.container, self.video, self.first, self.first.origin.rotation)
+        self.info: VideoInfo = self._described(self.first)
+
+    def _described(self, first: Frame) -> VideoInfo:
+        info = describe(self.container, self.video, first, first.origin.rotation)
         if self._deinterlacer.frames:
             info = replace(info, interlaced=False)
-        self.info: VideoInfo = replace(info, duration=self._span_duration(info))
+        return replace(info, duration=self._span_duration(info))
 
     def _nothing_found(self, start: float | None) -> MediaError | UsageError:
         if start is not None and self._decoder.last_error is None:
@@ -237,10 +247,13 @@ class Source:
 
     def _moved(self, frame: Frame) -> Frame:
         assert frame.pts is not None
-        duration = frame.duration
+        pts, duration = self.span.moved(frame.pts, frame.time_base), frame.duration
         if self.span.end is not None:
             duration = min(duration, math.ceil(self.span.end / frame.time_base) - frame.pts)
-        return replace(frame, pts=self.span.moved(frame.pts, frame.time_base), duration=duration)
+        if self._crop is not None:
+            self._crop.check(frame.width, frame.height, frame.format)
+            frame = self._crop.of(frame)
+        return replace(frame, pts=pts, duration=duration)
 
     def _packets(self) -> Iterator[Packet[Stream]]:
         """Packets that hold something. What cannot be read ends the file, and is told."""
@@ -302,5 +315,10 @@ class Source:
         """A file that was cut off often ends without an error: its header tells."""
         promised = Fraction((self.container.start_time or 0) + (self.container.duration or 0), 1_000_000)
         if promised - self._latest > _SHORTFALL:
+            if is_address(self.path):
+                raise MediaError(
+                    f"{self.path} ended after {float(self._latest):.3f} s of {float(promised):.3f} s: "
+                    "the connection broke; try again, or download it first"
+                )
             what = f"the file ends here; its header says {float(promised):.3f} s (cut off?)"
             self._read_damage.append(Damage(self._latest, what))

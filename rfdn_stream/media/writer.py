@@ -97,7 +97,7 @@ class VideoFileSink:
         except BaseException as error:
             self._discard()
             if isinstance(error, OSError):
-                raise self._write_error(error) from error
+                raise write_error(self.path, error) from error
             if isinstance(error, (av.FFmpegError, ValueError)):
                 raise self._refusal(error) from error
             raise
@@ -289,11 +289,7 @@ class VideoFileSink:
         try:
             yield
         except av.FFmpegError as error:
-            raise self._write_error(error) from error
-
-    def _write_error(self, error: av.FFmpegError | OSError) -> MediaError:
-        hint = "; free some space or write to another disk" if error.errno in (errno.ENOSPC, errno.EFBIG) else ""
-        return MediaError(f"cannot write {self.path}: {error.strerror}{hint}")
+            raise write_error(self.path, error) from error
 
     def _refusal(self, error: Exception) -> UsageError:
         encoding, label = self._plan.encoding, LABELS.get(self._plan.muxer, self._plan.muxer)
@@ -310,6 +306,12 @@ class VideoFileSink:
                 self._output.close()
         if self._started and self.path.is_file():
             self.path.unlink()
+
+
+def write_error(path: str | Path, error: av.FFmpegError | OSError) -> MediaError:
+    """What to tell where a file cannot be written."""
+    hint = "; free some space or write to another disk" if error.errno in (errno.ENOSPC, errno.EFBIG) else ""
+    return MediaError(f"cannot write {path}: {error.strerror}{hint}")
 
 
 def _with_message(packet: Packet[Any], codec: str, message: bytes) -> Packet[Any]:
