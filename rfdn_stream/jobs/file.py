@@ -11,7 +11,7 @@ from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.doors import Reading, settle_doors
 from rfdn_stream.jobs.image import upscale_image
 from rfdn_stream.jobs.report import LogReporter, Reporter
-from rfdn_stream.jobs.size import network_scale, wanted_size
+from rfdn_stream.jobs.size import network_scales, wanted_size
 from rfdn_stream.jobs.video import upscale_video
 from rfdn_stream.media.card import Card
 from rfdn_stream.media.naming import Images
@@ -119,7 +119,7 @@ def upscale(
         size = wanted.turned() if wanted and lying else wanted
         return open_upscaler(
             model,
-            scale=network_scale(size, columns, rows, model, denoise),
+            scale=network_scales(size, columns, rows, model, denoise),
             size=size,
             device=device,
             engine=engine,

@@ -20,7 +20,7 @@ from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import CardPlane, Frame
 from rfdn_stream.media.alpha import has_alpha
 from rfdn_stream.media.frames import plane_views
-from rfdn_stream.media.image import Samples
+from rfdn_stream.media.image import Samples, right_angle, turned
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.source import Source
 from rfdn_stream.media.tags import ColorTags
@@ -47,6 +47,8 @@ class AnimationSink:
     """
 
     def __init__(self, path: str | Path, source: Source, plan: OutputPlan, size: tuple[int, int]) -> None:
+        self._turn = right_angle(source.info.rotation)
+        size = size if self._turn % 180 == 0 else size[::-1]
         self.path, self._size = Path(path), size
         self.codec, opaque, clear, self._options, self._muxing, time_base = _KINDS[plan.muxer]
         self._alpha = has_alpha(source.first.origin)
@@ -109,12 +111,15 @@ class AnimationSink:
 
     def _picture(self, frame: Frame) -> VideoFrame:
         """The frame with the alpha of the picture that it was made of, in the encoder's format."""
+        alpha = alpha_of(frame.origin, frame.width, frame.height) if self._alpha else None
+        if self._turn:
+            frame, alpha = turned(frame, alpha, self._turn)
         colours = frame.planes[0]
-        if not self._alpha:
+        if alpha is None:
             picture = VideoFrame(*self._size, "rgb24")
             plane_views(picture, frame.format, writeable=True)[0][...] = colours
         else:
-            picture = VideoFrame.from_ndarray(np.dstack([colours, alpha_of(frame.origin, *self._size)]), "rgba")
+            picture = VideoFrame.from_ndarray(np.dstack([colours, alpha]), "rgba")
         return picture if self._palette is not None else picture.reformat(format=self._pix_fmt)
 
     def _encode(self, picture: VideoFrame | None) -> None:

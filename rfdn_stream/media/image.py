@@ -268,6 +268,19 @@ def _upright(samples: Samples, metadata: ImageMetadata) -> tuple[Samples, ImageM
     return np.ascontiguousarray(turned), replace(metadata, exif=bytes(exif))
 
 
+def right_angle(degrees: int) -> int:
+    """What `turned` takes, of a rotation; 0 where it is none of right angles."""
+    return degrees if degrees % 90 == 0 else 0
+
+
+def turned(frame: Frame, alpha: Samples | None, degrees: int) -> tuple[Frame, Samples | None]:
+    """A frame of RGB, with its alpha, turned clockwise by a multiple of 90 degrees."""
+    turns = -degrees // 90
+    planes = tuple(np.ascontiguousarray(np.rot90(plane, turns)) for plane in frame.planes)
+    height, width = planes[0].shape[:2]
+    return replace(frame, planes=planes, width=width, height=height), None if alpha is None else np.rot90(alpha, turns)
+
+
 def _orientation(exif: bytes) -> tuple[str, int] | None:
     """Byte order, and where the orientation's value lies in a TIFF-structured EXIF block."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])

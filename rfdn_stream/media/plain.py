@@ -9,6 +9,7 @@ from rfdn_stream.errors import UsageError
 from rfdn_stream.frame import FORMATS, RGB_FULL, ColorSpec, PixelFormat
 from rfdn_stream.media.alpha import has_alpha
 from rfdn_stream.media.encoders import Encoding
+from rfdn_stream.media.image import right_angle
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.passthrough import described
 from rfdn_stream.media.source import Source
@@ -62,7 +63,7 @@ def _dropped(source: Source, muxer: str) -> list[tuple[str, str]]:
     lost = [described(stream) for stream in source.container.streams if stream.index != source.video.index]
     if source.chapters:
         lost.append(f"{len(source.chapters)} chapters")
-    if source.info.rotation:
+    if source.info.rotation and (muxer == "y4m" or not right_angle(source.info.rotation)):
         lost.append(f"rotation by {source.info.rotation} degrees")
     if muxer != "y4m" and source.info.sample_aspect_ratio != 1:
         lost.append(f"the pixel aspect ratio {source.info.sample_aspect_ratio}")

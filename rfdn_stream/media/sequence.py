@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import Frame, VideoInfo
 from rfdn_stream.media.crop import Crop
+from rfdn_stream.media.headers import stored_size
 from rfdn_stream.media.image import ImageMetadata, Samples, read_image
 from rfdn_stream.media.naming import Images
 from rfdn_stream.media.source import CopiedPacket, Source
@@ -34,7 +35,7 @@ class ImageSequence(Source):
 
     Raises:
         UsageError: `start` lies behind the end.
-        MediaError: the first image cannot be read.
+        MediaError: the first image cannot be read, or there are images of several sizes.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ImageSequence(Source):
         *,
         crop: Crop | None = None,
     ) -> None:
+        _check_sizes(images)
         self.images, self._rate = images, rate
         self._metadata: dict[int, ImageMetadata] = {}
         self._blank: VideoFrame | None = None
@@ -111,3 +113,18 @@ class ImageSequence(Source):
         deep = alpha.dtype == np.uint16
         colours: Any = np.dstack([frame.planes[i] for i in (2, 0, 1)]) if deep else frame.planes[0]
         return VideoFrame.from_ndarray(np.dstack([colours, alpha]), "rgba64le" if deep else "rgba")
+
+
+def _check_sizes(images: Images) -> None:
+    """Before hours of work, as far as headers tell; EXIF may turn an image by a right angle."""
+    kinds: dict[tuple[int, ...], list[str]] = {}
+    for path in images.paths:
+        try:
+            size = stored_size(path)
+        except OSError as error:
+            raise MediaError(f"cannot read {path}: {error.strerror}") from error
+        if size is not None:
+            kinds.setdefault(tuple(sorted(size)), [f"{size[0]}x{size[1]}"]).append(path.name)
+    if len(kinds) > 1:
+        found = ", ".join(f"{len(names)} of {size} ({names[0]}, ...)" for size, *names in kinds.values())
+        raise MediaError(f"{images.name} has images of several sizes: {found}; the images of a sequence have one size")

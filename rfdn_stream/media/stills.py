@@ -16,7 +16,7 @@ from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import CardPlane, Frame
 from rfdn_stream.media.alpha import has_alpha
 from rfdn_stream.media.animation import alpha_of
-from rfdn_stream.media.image import ImageMetadata, write_image
+from rfdn_stream.media.image import ImageMetadata, right_angle, turned, write_image
 from rfdn_stream.media.naming import Images, Pattern
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.sequence import ImageSequence
@@ -40,8 +40,9 @@ class StillsSink:
     ) -> None:
         self._folder, self._pattern = Path(folder), pattern
         self._images = source if isinstance(source, ImageSequence) else None
-        self._alpha = has_alpha(source.first.origin)
-        self.report = SinkReport(plan.muxer, plan.encoding.codec, size, ColorTags(), 1 / source.info.rate)
+        self._turn = right_angle(source.info.rotation)
+        shown = size if self._turn % 180 == 0 else size[::-1]
+        self.report = SinkReport(plan.muxer, plan.encoding.codec, shown, ColorTags(), 1 / source.info.rate)
         self.notes: list[str] = []
         self._sizes: dict[str, int] = {}
 
@@ -66,6 +67,8 @@ class StillsSink:
         alpha = alpha_of(frame.origin, frame.width, frame.height) if has_alpha(frame.origin) else None
         if alpha is not None and frame.format.bits > 8:
             alpha = alpha.astype("uint16") * 257
+        if self._turn:
+            frame, alpha = turned(frame, alpha, self._turn)
         for note in write_image(file, frame, alpha, metadata):
             if note not in self.notes:
                 self.notes.append(note)
