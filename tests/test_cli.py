@@ -49,7 +49,7 @@ def test_help_names_every_option():
     for option in (
         "--scale", "--model", "--device", "--precision", "--tile", "--codec", "--crf", "--preset", "--pix-fmt",
         "--start", "--duration", "--overwrite", "--dither", "--quiet", "--decode", "--deinterlace", "--engine",
-        "--strength", "--denoise",
+        "--strength", "--denoise", "--crop", "--streams", "--fps", "--raw", "--matrix",
     ):  # fmt: skip
         assert option in text
 

@@ -203,8 +203,9 @@ def _plain(source: str | Path, images: Images | None, target: Path) -> str:
     extension, from_one = target.suffix.lower(), Path(source).suffix.lower() in EXTENSIONS
     if extension == ".y4m":
         return "y4m"
-    still = images is None and from_one and not is_animation(source)
-    if extension in _ANIMATIONS and not still and (extension != ".png" or is_animation(source)):
+    animated = is_animation(source)
+    still = images is None and from_one and not animated
+    if extension in _ANIMATIONS and not still and (extension != ".png" or animated):
         return _ANIMATIONS[extension]
     if still != (extension in EXTENSIONS) and (images or Path(source).exists()):
         names = ["an image" if one else "a video" for one in (still, extension in EXTENSIONS)]

@@ -26,6 +26,7 @@ Luma = tuple[Plane, float, float]
 """Samples [H, W], the code of black, and codes to a code of 8 bits."""
 
 SAMPLES = 24  # frames that are looked at
+_REACH = 50  # pictures that are decoded for one of them
 _DARK = 12  # codes of 8 bits above black up to which a sample may belong to a bar
 _NOISE = 0.02  # of a line may be lighter than that
 _LEAST = 4  # lines: fewer are the picture's own edge
@@ -161,10 +162,20 @@ def lumas_of_video(path: str | Path) -> Iterator[Luma]:
                 with contextlib.suppress(av.FFmpegError):
                     container.seek(time)
             with contextlib.suppress(av.FFmpegError):  # damage is told by whoever reads all
-                for picture in islice(container.decode(video), 1):
+                picture = _picture_at(container.decode(video), time)
+                if picture is not None:
                     full = picture.color_range == 2 or is_full_range(picture.format.name)
                     format = carrier(picture.format.name)
                     yield luma_of(plane_views(carried(picture), format), format, full=full)
+
+
+def _picture_at(pictures: Iterator[VideoFrame], time: int | None) -> VideoFrame | None:
+    """The picture at a time, in microseconds, or `_REACH` behind the keyframe; None = the next one."""
+    found = None
+    for found in islice(pictures, _REACH):
+        if time is None or found.time is None or found.time * 1_000_000 >= time:
+            break
+    return found
 
 
 def lumas_of_images(paths: Sequence[Path]) -> Iterator[Luma]:

@@ -125,10 +125,10 @@ def write_image(
 
 
 def is_animation(path: str | Path) -> bool:
-    """Whether a file of an image's name holds several pictures."""
+    """Whether a file of an image's name, or of an animation's, holds several pictures."""
     local = Path(path)
     if local.suffix.lower() not in EXTENSIONS or not local.is_file():
-        return False
+        return local.suffix.lower() in (".gif", ".apng")
     with local.open("rb") as file:
         return _is_animated(file.read(1024))
 

@@ -44,7 +44,7 @@ class StillsSink:
         shown = size if self._turn % 180 == 0 else size[::-1]
         self.report = SinkReport(plan.muxer, plan.encoding.codec, shown, ColorTags(), 1 / source.info.rate)
         self.notes: list[str] = []
-        self._sizes: dict[str, int] = {}
+        self._last = ""
 
     def __enter__(self) -> Self:
         return self
@@ -72,21 +72,24 @@ class StillsSink:
         for note in write_image(file, frame, alpha, metadata):
             if note not in self.notes:
                 self.notes.append(note)
-        self._sizes[file.name] = file.stat().st_size
+        self.report.bytes += file.stat().st_size
         self.report.frames += 1
+        self._last = file.name
 
     def finish(self) -> SinkReport:
         if not self.report.frames:
             raise MediaError("no frame was written")
-        self.report.bytes = sum(self._sizes.values())
         return self.report
 
     def check(self) -> None:
-        """Looks whether each image is there, whole, and reads the last one back."""
-        found = {file.name: file.stat().st_size for file in self._folder.iterdir()}
-        if found != self._sizes:
-            raise MediaError(f"{self._pattern}: {len(found)} images are there, {len(self._sizes)} were written")
-        last = cv2.imread(str(self._folder / list(self._sizes)[-1]), cv2.IMREAD_UNCHANGED)
+        """Looks whether all images are there, whole, and reads the last one back."""
+        sizes = [file.stat().st_size for file in self._folder.iterdir()]
+        if (len(sizes), sum(sizes)) != (self.report.frames, self.report.bytes):
+            raise MediaError(
+                f"{self._pattern}: {len(sizes)} images of {sum(sizes)} bytes are there, "
+                f"{self.report.frames} of {self.report.bytes} were written"
+            )
+        last = cv2.imread(str(self._folder / self._last), cv2.IMREAD_UNCHANGED)
         if last is None or (last.shape[1], last.shape[0]) != self.report.size:
             raise MediaError(f"{self._pattern}: the last image cannot be read back")
 
