@@ -46,7 +46,8 @@ def upscale_command(
         float | None,
         typer.Option(
             metavar="N",
-            help="Times as large each way: 2, 3, 4, or any number such as 1.5. [dim]Default: 2, or the model's.[/]",
+            help="Times as large each way: any number up to 16, such as 1.5; 8 runs networks in sequence. "
+            "[dim]Default: 2, or the model's.[/]",
             rich_help_panel=SIZE,
         ),
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
@@ -17,6 +18,7 @@ from rfdn_stream.media.y4m import SPACES
 
 LABELS = {"images": "an image sequence", "gif": "GIF", "apng": "APNG", "webp": "WebP", "y4m": "y4m"}
 """By muxer, as `plan_plain` calls them."""
+_SQUARE = Fraction(1, 50)  # how far from square nobody sees
 _HDR = (16, 18)  # PQ, HLG
 _ALTERNATIVES = {"nv12": "yuv420p", "p010le": "yuv420p10le", "rgb24": "yuv444p", "gbrp": "yuv444p",
                  "gbrp10le": "yuv444p10le", "gbrp12le": "yuv444p12le", "gbrp16le": "yuv444p12le"}  # fmt: skip
@@ -65,7 +67,7 @@ def _dropped(source: Source, muxer: str) -> list[tuple[str, str]]:
         lost.append(f"{len(source.chapters)} chapters")
     if source.info.rotation and (muxer == "y4m" or not right_angle(source.info.rotation)):
         lost.append(f"rotation by {source.info.rotation} degrees")
-    if muxer != "y4m" and source.info.sample_aspect_ratio != 1:
+    if muxer != "y4m" and abs(source.info.sample_aspect_ratio - 1) > _SQUARE:
         lost.append(f"the pixel aspect ratio {source.info.sample_aspect_ratio}")
     dropped = [(what, why) for what in lost]
     if source.info.color.transfer in _HDR:
