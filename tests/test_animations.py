@@ -112,6 +112,12 @@ def test_names_say_what_is_wanted(tmp_path, tiny_model):
     ):
         with pytest.raises(UsageError, match=words):
             upscale(source, tmp_path / target, model=tiny_model)
+    for source, words in (
+        ("-", "standard input is a video by its name and out.png an image"),
+        ("http://127.0.0.1/a.png", "images are read from files; download it first"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            upscale(source, tmp_path / "out.png", model=tiny_model)
     with pytest.raises(UsageError, match="are for videos, not for GIF"):
         upscale(clip, tmp_path / "out.gif", model=tiny_model, codec="libx264")
     with pytest.raises(UsageError, match="--streams is for video files"):

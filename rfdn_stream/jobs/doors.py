@@ -207,11 +207,15 @@ def _plain(source: str | Path, images: Images | None, target: Path) -> str:
     still = images is None and from_one and not animated
     if extension in _ANIMATIONS and not still and (extension != ".png" or animated):
         return _ANIMATIONS[extension]
-    if still != (extension in EXTENSIONS) and (images or Path(source).exists()):
-        names = ["an image" if one else "a video" for one in (still, extension in EXTENSIONS)]
+    elsewhere = str(source) == STDIN or is_address(source)
+    if still and elsewhere:
+        raise UsageError(f"{source} is an image by its name, and images are read from files; download it first")
+    if still != (extension in EXTENSIONS) and (images or elsewhere or Path(source).exists()):
+        name = "standard input" if str(source) == STDIN else images.name if images else Path(source).name
+        kinds = ["an image" if one else "a video" for one in (still, extension in EXTENSIONS)]
         raise UsageError(
-            f"{images.name if images else Path(source).name} is {'a sequence' if images else names[0]} by its name and "
-            f"{target.name} {names[1]}; images go into images ({', '.join(sorted(EXTENSIONS))}), videos into videos "
-            "(.mkv, .mp4, .mov, ...), animations (.gif, .apng, .webp) or sequences (frame_%05d.png)"
+            f"{name} is {'a sequence' if images else kinds[0]} by its name and {target.name} {kinds[1]}; "
+            f"images go into images ({', '.join(sorted(EXTENSIONS))}), videos into videos (.mkv, .mp4, .mov, ...), "
+            "animations (.gif, .apng, .webp) or sequences (frame_%05d.png)"
         )
     return ""

@@ -24,8 +24,8 @@ from rfdn_stream.media.image import Samples, right_angle, turned
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.source import Source
 from rfdn_stream.media.tags import ColorTags
+from rfdn_stream.media.target import write_error
 from rfdn_stream.media.verify import SinkReport, verify
-from rfdn_stream.media.writer import write_error
 
 if TYPE_CHECKING:
     from av.container.output import OutputContainer

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import FORMATS, RGB_FULL, Frame
+from rfdn_stream.media.target import write_error
 
 Samples = npt.NDArray[Any]  # uint8 or uint16
 
@@ -120,7 +121,7 @@ def write_image(
     try:
         Path(path).write_bytes(encoded)
     except OSError as error:
-        raise MediaError(f"cannot write {path}: {error.strerror}") from error
+        raise write_error(path, error) from error
     return notes
 
 

@@ -33,6 +33,10 @@ class ImageSequence(Source):
     All have the size of the first one. What an image says beside its samples goes with its frame, for outputs that are
     images, too (`metadata`).
 
+    Attributes:
+        images: the files.
+        keeps_metadata: set by who will ask for `metadata` of every frame; else only that of the first is kept.
+
     Raises:
         UsageError: `start` lies behind the end.
         MediaError: the first image cannot be read, or there are images of several sizes.
@@ -50,6 +54,7 @@ class ImageSequence(Source):
         _check_sizes(images)
         self.images, self._rate = images, rate
         self._metadata: dict[int, ImageMetadata] = {}
+        self.keeps_metadata = False
         self._blank: VideoFrame | None = None
         super().__init__(images.name, start, duration, crop=crop)
         paths = images.paths
@@ -102,7 +107,8 @@ class ImageSequence(Source):
                 )
             timed = replace(frame, pts=pts, time_base=1 / self._rate, duration=1, origin=self._origin(frame, alpha))
             moved = self._moved(timed)
-            self._metadata[moved.pts or 0] = metadata
+            if self.keeps_metadata or not self._metadata:
+                self._metadata[moved.pts or 0] = metadata
             yield moved
 
     def _origin(self, frame: Frame, alpha: Samples | None) -> VideoFrame:

@@ -40,6 +40,8 @@ class StillsSink:
     ) -> None:
         self._folder, self._pattern = Path(folder), pattern
         self._images = source if isinstance(source, ImageSequence) else None
+        if self._images is not None:
+            self._images.keeps_metadata = True
         self._turn = right_angle(source.info.rotation)
         shown = size if self._turn % 180 == 0 else size[::-1]
         self.report = SinkReport(plan.muxer, plan.encoding.codec, shown, ColorTags(), 1 / source.info.rate)

@@ -32,7 +32,7 @@ _NEAREST_SITINGS: dict[int, tuple[str, Siting]] = {
     5: ("bottomleft", "left"),
     6: ("bottom", "center"),
 }
-_CENTERED_CODECS = frozenset({"mjpeg", "mpeg1video"})
+_CENTERED_CODECS = frozenset({"mjpeg", "mpeg1video", "webp", "webp_anim"})
 # Standards whose pictures are limited-range unless they say otherwise; other monochrome is full-range.
 _LIMITED_GRAY_CODECS = frozenset({"h264", "hevc", "av1", "vvc", "mpeg2video"})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -38,6 +37,7 @@ from rfdn_stream.media.probe import scaled_matrix
 from rfdn_stream.media.reader import CopiedPacket, Source
 from rfdn_stream.media.shape import even_size, pixel_aspect_ratio
 from rfdn_stream.media.tags import ColorTags
+from rfdn_stream.media.target import write_error
 from rfdn_stream.media.verify import SinkReport
 
 if TYPE_CHECKING:
@@ -306,12 +306,6 @@ class VideoFileSink:
                 self._output.close()
         if self._started and self.path.is_file():
             self.path.unlink()
-
-
-def write_error(path: str | Path, error: av.FFmpegError | OSError) -> MediaError:
-    """What to tell where a file cannot be written."""
-    hint = "; free some space or write to another disk" if error.errno in (errno.ENOSPC, errno.EFBIG) else ""
-    return MediaError(f"cannot write {path}: {error.strerror}{hint}")
 
 
 def _with_message(packet: Packet[Any], codec: str, message: bytes) -> Packet[Any]:

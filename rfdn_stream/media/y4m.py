@@ -19,8 +19,8 @@ from rfdn_stream.media.probe import STDIN, open_input
 from rfdn_stream.media.shape import pixel_aspect_ratio
 from rfdn_stream.media.source import Source
 from rfdn_stream.media.tags import ColorTags, guess_matrix
+from rfdn_stream.media.target import write_error
 from rfdn_stream.media.verify import SinkReport
-from rfdn_stream.media.writer import write_error
 
 STDOUT = STDIN
 """The path that means standard output."""
@@ -43,7 +43,7 @@ class Y4mSink:
 
     def __init__(self, path: str | Path, source: Source, plan: OutputPlan, size: tuple[int, int]) -> None:
         self.path, self._size, self._encoding = path, size, plan.encoding
-        self._rate = source.info.rate
+        self._rate, self._fields = source.info.rate, "?" if source.info.interlaced else "p"
         self._aspect_ratio = pixel_aspect_ratio(source.info, size)
         tags = ColorTags.of_color(plan.encoding.color, plan.encoding.format, source.tags)
         self.report = SinkReport(plan.muxer, plan.encoding.codec, size, tags, 1 / self._rate)
@@ -84,11 +84,11 @@ class Y4mSink:
         return sys.stdout.buffer
 
     def _header(self) -> str:
-        format, color, ratio = self._encoding.format, self._encoding.color, self._aspect_ratio
+        format, color, ratio, rate = self._encoding.format, self._encoding.color, self._aspect_ratio, self._rate
         space = _SITINGS[color.siting] if format.name == "yuv420p" else SPACES[format.name]
         deep = f" XYSCSS={space.upper()}" if format.bits > 8 and format.family == "yuv" else ""
         return (
-            f"YUV4MPEG2 W{self._size[0]} H{self._size[1]} F{self._rate.numerator}:{self._rate.denominator} Ip "
+            f"YUV4MPEG2 W{self._size[0]} H{self._size[1]} F{rate.numerator}:{rate.denominator} I{self._fields} "
             f"A{ratio.numerator}:{ratio.denominator} C{space}{deep} XCOLORRANGE={color.range.upper()}\n"
         )
 
