@@ -190,7 +190,7 @@ class VideoFileSink:
 
     def _add_video(self) -> VideoStream:
         source, report, encoding = self._source, self.report, self._plan.encoding
-        options = encoding.with_hdr(StaticHdr.of(source.first.origin))
+        options = encoding.with_hdr(StaticHdr.of(source.first.origin), report.size)
         if encoding.codec == "libsvtav1":
             os.environ.setdefault("SVT_LOG", "1")  # its only way to be quiet: errors only
         video = self._output.add_stream(encoding.codec, rate=source.info.rate, options=options)
