@@ -50,7 +50,7 @@ def test_help_names_every_option():
     for option in (
         "--scale", "--model", "--device", "--precision", "--tile", "--codec", "--crf", "--preset", "--pix-fmt",
         "--start", "--duration", "--overwrite", "--dither", "--quiet", "--decode", "--deinterlace", "--engine",
-        "--strength", "--denoise",
+        "--strength", "--denoise", "--crop", "--streams", "--fps", "--raw", "--matrix",
     ):  # fmt: skip
         assert option in text
 
@@ -80,7 +80,7 @@ def test_a_file_is_made_and_said(tmp_path, tiny_model):
         ([BUNNY, "out.mkv", "--scale", "two"], 2, "not a valid float"),
         ([BUNNY, "out.mkv", "--model", "erfdn-x2-vidio"], 2, "erfdn-x2-video"),
         ([BUNNY, "out.mkv", "--model", "missing.pth"], 1, "there is no weights file missing.pth"),
-        ([BUNNY, "out.mkv", "--model", "erfdn-x2-video", "--scale", "4"], 2, "enlarges by 2, not by 4"),
+        ([BUNNY, "out.mkv", "--model", "erfdn-x4-clean", "--scale", "2"], 2, "enlarges by 4, not by 2"),
         ([BUNNY, "out.mkv", "--model", "erfdn-x4-official"], 2, "models fetch erfdn-x4-official"),
         ([BUNNY, "out.mkv", "--codec", "libx246"], 2, "did you mean .*libx264"),
         ([BUNNY, "out.mkv", "--crf", "99"], 2, "crf of 0 to 51"),
