@@ -22,7 +22,10 @@ from av.video.stream import VideoStream
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import CardPlane, Frame
 from rfdn_stream.media import dynamic_hdr, shell
+from rfdn_stream.media.contents import Contents
 from rfdn_stream.media.feed import CardFeed, HostFeed
+from rfdn_stream.media.fingerprint import Fingerprint
+from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.hardware import nvenc_refusal
 from rfdn_stream.media.hdr import StaticHdr
 from rfdn_stream.media.inquiry import try_encoding
@@ -37,9 +40,10 @@ from rfdn_stream.media.passthrough import (
     carried_tags,
     has_flag,
     open_filter,
+    stream_codec,
     stream_tags,
 )
-from rfdn_stream.media.probe import is_attached_picture, scaled_matrix
+from rfdn_stream.media.probe import scaled_matrix
 from rfdn_stream.media.reader import CopiedPacket, Source
 from rfdn_stream.media.shape import even_size, pixel_aspect_ratio
 from rfdn_stream.media.tags import ColorTags
@@ -142,6 +146,7 @@ class VideoFileSink:
                 + ("; choose .mkv or .mp4, which keep variable frame rates" if self._rounds else "")
             )
         duration = self._ticks(frame.duration, frame.time_base)
+        report.same_times += report.frames > 0 and self._written_at(pts) == self._written_at(report.last_pts)
         report.last_pts, report.last_duration = pts, duration
         report.frames += 1
         self._durations[pts] = duration
@@ -199,15 +204,15 @@ class VideoFileSink:
             elif stream.index in copies:
                 copied = copies[stream.index]
                 added = add_copy(self._output, source, copied)
-                self.report.kinds[stream.index] = "attachment" if is_attached_picture(stream) else added.type
-                self.report.copied[stream.index] = 0
+                self.report.copied[stream.index] = Fingerprint(copied.codec or stream_codec(stream) or "")
                 if added.type != "attachment":
                     self._mapping[stream.index] = added
                 if (filter := open_filter(copied, source)) is not None:
                     self._filters[stream.index] = filter
         if plan.muxer in WITH_CHAPTERS:
             self._output.set_chapters(source.chapters)
-            self.report.chapters = len(source.chapters)
+        self.report.want = Contents.of_source(source, plan.muxer, self._video_codec, plan.copied)
+        self.report.announced = plan.changes
 
     def _add_video(self) -> VideoStream:
         source, report, encoding = self._source, self.report, self._plan.encoding
@@ -281,24 +286,31 @@ class VideoFileSink:
     def _ticks(self, value: int, time_base: Fraction) -> int:
         return value if time_base == self.report.time_base else round(value * time_base / self.report.time_base)
 
+    def _written_at(self, ticks: int) -> int:
+        """The encoder's time as the container rounds it, in units of its own."""
+        return round(ticks * self.report.time_base / _seconds(self._video))
+
     def _encode(self, picture: VideoFrame | None) -> None:
+        report = self.report
         try:
             packets = self._video.encode(picture)
         except av.FFmpegError as error:
-            raise MediaError(f"{self.report.codec} failed at frame {self.report.frames}: {error.strerror}") from error
+            raise MediaError(f"{report.codec} failed at frame {report.frames}: {error.strerror}") from error
         if not self._started:
             with self._writing():
                 self._start()
         for packet in packets:
             duration = self._durations.pop(packet.pts, None) if packet.pts is not None else None
             if duration is None or packet.pts is None:
-                raise MediaError(f"{self.report.codec} made a packet at {packet.pts} that no frame asked for")
+                raise MediaError(f"{report.codec} made a packet at {packet.pts} that no frame asked for")
             self._feed.done(packet.pts)
             if (message := self._messages.pop(packet.pts, None)) is not None:
                 packet = _with_message(packet, self._video_codec, message)
             packet.duration = duration  # not every encoder passes it on
-            if self.report.frames <= 2 and picture is None:
+            if report.frames <= 2 and picture is None:
                 packet.dts = packet.pts  # x265 makes one up, far from any time, for so few frames
+            packet.rescale_ts(self._video.time_base)
+            report.video.add(packet, _seconds(self._video))
             self._mux(packet)
 
     def _mux_copy(self, packet: Packet[Stream], stream: Stream, index: int) -> None:
@@ -313,8 +325,8 @@ class VideoFileSink:
                 packet.pts = floor if packet.pts is None else max(packet.pts, floor)
             self._last_dts[index] = packet.dts
         packet.stream = stream
+        self.report.copied[index].add(packet, _seconds(stream))
         self._mux(packet)
-        self.report.copied[index] += 1
 
     def _mux(self, packet: Packet[Stream]) -> None:
         with self._writing():
@@ -346,6 +358,11 @@ class VideoFileSink:
                 self._output.close()
         if self._started and self.path.is_file():
             self.path.unlink()
+
+
+def _seconds(stream: Stream) -> Fraction:
+    """One unit of a stream's times, which the muxer settles when the header is written."""
+    return fraction(stream.time_base) or Fraction(1)
 
 
 def _with_message(packet: Packet[Any], codec: str, message: bytes) -> Packet[Any]:
