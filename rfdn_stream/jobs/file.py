@@ -16,7 +16,8 @@ from rfdn_stream.media.card import Card
 from rfdn_stream.media.image import EXTENSIONS
 from rfdn_stream.media.target import settle_target, whole_or_nothing
 from rfdn_stream.multi import open_upscaler
-from rfdn_stream.upscaler import Upscaler, open_device
+from rfdn_stream.opening import open_device
+from rfdn_stream.upscaler import Upscaler
 
 
 @dataclass(frozen=True)

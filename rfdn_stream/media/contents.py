@@ -22,7 +22,7 @@ from rfdn_stream.media.probe import is_attached_picture
 if TYPE_CHECKING:
     from av.container.core import Chapter as MediaChapter
 
-    from rfdn_stream.media.reader import Source
+    from rfdn_stream.media.source import Source
 
 _MARKS = {
     flag: flag.name or ""

@@ -14,7 +14,7 @@ from rfdn_stream.media.encoders import Encoding
 from rfdn_stream.media.hdr import StaticHdr, lost_metadata
 
 if TYPE_CHECKING:
-    from rfdn_stream.media.reader import Source
+    from rfdn_stream.media.source import Source
 
 _WITH_CAPTIONS = frozenset({"libx264", "libx265", "h264_nvenc", "hevc_nvenc"})
 

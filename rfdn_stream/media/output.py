@@ -17,8 +17,8 @@ from rfdn_stream.media.contents import Difference
 from rfdn_stream.media.encoders import Encoding, choose_encoding
 from rfdn_stream.media.extras import lost_extras
 from rfdn_stream.media.passthrough import LABELS, TS_CODECS, CopiedStream, has_flag, plan_copies
-from rfdn_stream.media.reader import Source
 from rfdn_stream.media.rehearsal import announced, rehearse
+from rfdn_stream.media.source import Source
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from rfdn_stream.media.probe import is_attached_picture
 if TYPE_CHECKING:
     from av.container.output import OutputContainer
 
-    from rfdn_stream.media.reader import Source
+    from rfdn_stream.media.source import Source
 
 MOV_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp"})
 LABELS = {"matroska": "Matroska", "webm": "WebM", "mp4": "MP4", "mov": "MOV", "ipod": "M4V", "mpegts": "MPEG-TS",

@@ -26,7 +26,7 @@ from rfdn_stream.media.passthrough import (
 )
 
 if TYPE_CHECKING:
-    from rfdn_stream.media.reader import Source
+    from rfdn_stream.media.source import Source
 
 # A video that every muxer of a family takes without its parameters.
 _STAND_INS = {"webm": "vp8", "flv": "flv1"}

@@ -25,7 +25,7 @@ from rfdn_stream.media.probe import choose_video, media_errors, open_input
 from rfdn_stream.media.tags import ColorTags
 
 if TYPE_CHECKING:
-    from rfdn_stream.media.reader import Source
+    from rfdn_stream.media.source import Source
 
 MODES = ("fast", "full", "off")
 _IN_STEP = Fraction(1, 20)  # seconds; sound that comes this much earlier or later is seen to

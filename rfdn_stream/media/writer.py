@@ -12,8 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import av
-from av.bitstream import BitStreamFilterContext
-from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
@@ -23,8 +21,8 @@ from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import CardPlane, Frame
 from rfdn_stream.media import dynamic_hdr, shell
 from rfdn_stream.media.contents import Contents
+from rfdn_stream.media.copies import Copies
 from rfdn_stream.media.feed import CardFeed, HostFeed
-from rfdn_stream.media.fingerprint import Fingerprint
 from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.hardware import nvenc_refusal
 from rfdn_stream.media.hdr import StaticHdr
@@ -35,12 +33,7 @@ from rfdn_stream.media.passthrough import (
     LABELS,
     MOV_FAMILY,
     WITH_CHAPTERS,
-    CopiedStream,
-    add_copy,
     carried_tags,
-    has_flag,
-    open_filter,
-    stream_codec,
     stream_tags,
 )
 from rfdn_stream.media.probe import scaled_matrix
@@ -90,12 +83,9 @@ class VideoFileSink:
         card = plan.card if coded == size else None
         self._feed = HostFeed(format, coded, plan.encoding.alpha) if card is None else CardFeed(format, coded, card)
         self._early: list[CopiedPacket] = []
-        self._mapping: dict[int, Stream] = {}
-        self._filters: dict[int, BitStreamFilterContext] = {}
-        self._last_dts: dict[int, int] = {}
+        self._copies = Copies(source, plan, self.report)
         self._durations: dict[int, int] = {}
         self._messages: dict[int, bytes] = {}
-        self._strict_kinds = () if has_flag(plan.muxer, Flags.ts_nonstrict) else ("audio", "video")
         self._started = self._finished = False
 
     def __enter__(self) -> Self:
@@ -166,14 +156,8 @@ class VideoFileSink:
         if not self._started:
             self._early.append(copied)
             return
-        stream = self._mapping.get(copied.index)
-        packet = copied.packet
-        if stream is None or (packet.is_discard and self._plan.muxer not in MOV_FAMILY):
-            return
-        filter = self._filters.get(copied.index)
-        for made in filter.filter(packet) if filter else [packet]:
-            if made.size:
-                self._mux_copy(made, stream, copied.index)
+        for packet in self._copies.ready(copied):
+            self._mux(packet)
 
     def finish(self) -> SinkReport:
         """Drains the encoder and completes the file.
@@ -197,18 +181,11 @@ class VideoFileSink:
         """The streams in the source's order, so that players choose among them as they did."""
         source, plan = self._source, self._plan
         self._output.metadata.update(carried_tags(source.container.metadata))
-        copies: dict[int, CopiedStream] = {copied.index: copied for copied in plan.copied}
         for stream in source.container.streams:
             if stream.index == source.video.index:
                 self._video = self._add_video()
-            elif stream.index in copies:
-                copied = copies[stream.index]
-                added = add_copy(self._output, source, copied)
-                self.report.copied[stream.index] = Fingerprint(copied.codec or stream_codec(stream) or "")
-                if added.type != "attachment":
-                    self._mapping[stream.index] = added
-                if (filter := open_filter(copied, source)) is not None:
-                    self._filters[stream.index] = filter
+            else:
+                self._copies.add(self._output, stream)
         if plan.muxer in WITH_CHAPTERS:
             self._output.set_chapters(source.chapters)
         self.report.want = Contents.of_source(source, plan.muxer, self._video_codec, plan.copied)
@@ -312,21 +289,6 @@ class VideoFileSink:
             packet.rescale_ts(self._video.time_base)
             report.video.add(packet, _seconds(self._video))
             self._mux(packet)
-
-    def _mux_copy(self, packet: Packet[Stream], stream: Stream, index: int) -> None:
-        packet.rescale_ts(stream.time_base)
-        if packet.dts is None:
-            packet.dts = packet.pts
-        if packet.dts is not None:
-            # Containers that round times make equal ones, which other containers do not take.
-            floor = self._last_dts.get(index, packet.dts - 1) + (stream.type in self._strict_kinds)
-            if packet.dts < floor:
-                packet.dts = floor
-                packet.pts = floor if packet.pts is None else max(packet.pts, floor)
-            self._last_dts[index] = packet.dts
-        packet.stream = stream
-        self.report.copied[index].add(packet, _seconds(stream))
-        self._mux(packet)
 
     def _mux(self, packet: Packet[Stream]) -> None:
         with self._writing():
