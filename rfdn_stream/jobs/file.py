@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.image import upscale_image
+from rfdn_stream.jobs.outlook import Outlook
+from rfdn_stream.jobs.proof import Proof, check_mode
 from rfdn_stream.jobs.report import LogReporter, Reporter
 from rfdn_stream.jobs.size import network_scale, wanted_size
 from rfdn_stream.jobs.video import upscale_video
@@ -22,13 +26,31 @@ from rfdn_stream.upscaler import Upscaler
 
 @dataclass(frozen=True)
 class Result:
-    """What a job made: where, how many frames of which size, in how many seconds."""
+    """What a job made: where, how many frames of which size, in how many seconds; as it was planned and proven.
+
+    Of a dry run `frames` is 0, and the plan has an estimate.
+    """
 
     target: Path
     frames: int
     width: int
     height: int
     seconds: float
+    plan: Outlook
+    proof: Proof
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON takes it; docs/events.schema.json has the meanings."""
+        return {
+            "target": str(self.target),
+            "frames": self.frames,
+            "width": self.width,
+            "height": self.height,
+            "seconds": self.seconds,
+            "bytes": self.target.stat().st_size,
+            "verified": self.proof.mode,
+            "identical_except": list(self.proof.exceptions),
+        }
 
     def __str__(self) -> str:
         what = "image" if self.frames == 1 else f"{self.frames} frames"
@@ -63,6 +85,8 @@ def upscale(
     start: float | None = None,
     duration: float | None = None,
     overwrite: bool = False,
+    verify: str = "fast",
+    dry_run: bool = False,
     reporter: Reporter | None = None,
 ) -> Result:
     """Enlarges a video or an image file; everything else in the file is kept.
@@ -84,6 +108,9 @@ def upscale(
         codec, crf, preset, pix_fmt: the video encoder, by FFmpeg's names; None = chosen by the source.
         start, duration: the part to take, in seconds; None = all.
         overwrite: replace an existing target.
+        verify: how the result is compared with the source: ``fast``, ``full`` (every frame of both is decoded once
+            more), ``off``.
+        dry_run: everything is decided and two frames are timed, but nothing is written.
         reporter: hears of the progress.
 
     Raises:
@@ -93,6 +120,7 @@ def upscale(
     source, target = Path(source), Path(target)
     reporter = reporter or LogReporter()
     settle_target(source, target, overwrite=overwrite)
+    check_mode(verify, source)
     encode = EncodeOptions(codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt)
     is_image = _both_images(source, target)
     if is_image and (
@@ -124,11 +152,14 @@ def upscale(
         )
 
     begun = time.perf_counter()
-    with whole_or_nothing(target) as partial:
+    with nullcontext(target) if dry_run else whole_or_nothing(target, overwrite=overwrite) as partial:
         if is_image:
-            frames, (columns, rows) = 1, upscale_image(source, partial, target, make_upscaler, reporter)
+            frames = 0 if dry_run else 1
+            (columns, rows), plan, proof = upscale_image(
+                source, partial, target, make_upscaler, reporter, verify=verify, dry_run=dry_run
+            )
         else:
-            frames, (columns, rows) = upscale_video(
+            frames, (columns, rows), plan, proof = upscale_video(
                 source,
                 partial,
                 target,
@@ -139,8 +170,15 @@ def upscale(
                 decode=decode,
                 card=card,
                 deinterlace=deinterlace,
+                verify=verify,
+                dry_run=dry_run,
             )
-    return Result(target, frames, columns, rows, time.perf_counter() - begun)
+    result = Result(target, frames, columns, rows, time.perf_counter() - begun, plan, proof)
+    if dry_run:
+        reporter.event("plan", plan.facts())
+    else:
+        reporter.event("report", result.facts())
+    return result
 
 
 def _settled(device: str) -> tuple[str, Card | None]:

@@ -89,7 +89,8 @@ class Decoder:
         """The frames that a packet sets free, in order of time; None drains the decoder.
 
         Raises:
-            MediaError: the picture changes midway into what cannot be scaled, or time runs backwards.
+            MediaError: the header is damaged, the picture changes midway into what cannot be scaled, or time runs
+                backwards.
             RefusedError, at the first picture: `nvdec` does not decode this video.
         """
         if packet is not None and packet.pts is not None and not packet.is_discard:
@@ -99,6 +100,10 @@ class Decoder:
         try:
             pictures = self._context.decode(packet)
         except _UNDECODABLE as error:
+            if not self._context.is_open:
+                raise MediaError(
+                    f"the video's header is damaged: {self._codec} refuses it ({error.strerror})"
+                ) from error
             self._refused(packet, error)
             pictures = []
         except av.FFmpegError as error:

@@ -91,7 +91,7 @@ def plan_copies(source: Source, muxer: str) -> CopyPlan:
             assert isinstance(candidate, CopiedStream)
             copied.append(candidate)
         else:
-            dropped.append((_describe(stream), reason))
+            dropped.append((describe_stream(stream), reason))
     label = LABELS.get(muxer, muxer)
     if source.chapters and muxer not in WITH_CHAPTERS:
         dropped.append((f"{len(source.chapters)} chapters", f"{label} has none; .mkv and .mp4 have"))
@@ -110,7 +110,8 @@ def _is_other_video(source: Source, copied: CopiedStream) -> bool:
     return stream.type == "video" and not is_attached_picture(stream)
 
 
-def _describe(stream: Stream) -> str:
+def describe_stream(stream: Stream) -> str:
+    """A stream's name for people, such as ``audio #1 (aac, eng)``."""
     kind = "cover art" if is_attached_picture(stream) else stream.type
     codec = stream_codec(stream) or stream.metadata.get("filename") or stream.metadata.get("handler_name")
     details = [text for text in (codec, stream.language, stream.metadata.get("title")) if text and text != "und"]
@@ -133,7 +134,7 @@ def _is_written_anew(stream: Stream) -> bool:
 
 def _candidate(stream: Stream, muxer: str) -> CopiedStream | str:
     """How the stream would be copied, or why it is not even tried."""
-    description, codec = _describe(stream), stream_codec(stream)
+    description, codec = describe_stream(stream), stream_codec(stream)
     label = LABELS.get(muxer, muxer)
     if is_attached_picture(stream):
         if muxer == "matroska":
