@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+IMAGES = (".png", ".jpg", ".webp", ".tiff")
 MEMORY = 8 << 30  # bytes of address space above what torch takes; a file that asks for more is a finding
 NAMES = re.compile(rb"ftyp|moov|trak|mdia|minf|stbl|stts|ctts|stsc|stsz|stco|stss|elst|edts|mdhd|tkhd|stsd|avcC|mdat|"
                    rb"RIFF|LIST|hdrl|strl|strh|strf|movi|idx1|IHDR|IDAT|PLTE|tRNS|acTL|VP8X|VP8L")  # fmt: skip
@@ -115,7 +116,8 @@ def change_box(data, rng):
     """A box of MP4, a chunk of RIFF or PNG: its size, its name, or a number in its head."""
     found = [match.start() for match in NAMES.finditer(data)]
     if not found:
-        return overwrite_block(data, rng)
+        overwrite_block(data, rng)
+        return
     at = rng.choice(found)
     where = rng.choice((at - 4, at, at + 4, at + 8, at + 12, at + 16, at + 20))
     value = rng.choice((0, 1, 7, 8, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, rng.randrange(1 << 32), rng.randrange(256)))
@@ -129,7 +131,8 @@ def change_element(data, rng):
              b"\xb0\x82", b"\xba\x82", b"\xa3", b"\x63\xa2", b"\x2a\xd7\xb1", b"\xe7", b"\x44\x89")  # fmt: skip
     places = [at + len(name) for name in known for at in _every(data, name)[:40]]
     if not places:
-        return flip_bits(data, rng)
+        flip_bits(data, rng)
+        return
     at = rng.choice(places)
     if rng.random() < 0.2:
         data[at - 1] ^= rng.randrange(1, 256)
@@ -141,7 +144,8 @@ def change_unit(data, rng):
     """A NAL unit, or what stands behind a start code of MPEG: its first bytes."""
     places = [at + 3 for at in _every(data, b"\0\0\1")] or [at + 4 for at in _every(data, b"mdat")]
     if not places:
-        return overwrite_block(data, rng)
+        overwrite_block(data, rng)
+        return
     at = rng.choice(places)
     for offset in range(rng.randrange(1, 12)):
         if at + offset < len(data):
@@ -151,7 +155,8 @@ def change_unit(data, rng):
 def change_ts_packet(data, rng):
     """A packet of MPEG-TS: its head, or all of it."""
     if data[:1] != b"\x47":
-        return swap_blocks(data, rng)
+        swap_blocks(data, rng)
+        return
     at = 188 * rng.randrange(max(1, len(data) // 188))
     for offset in range(rng.choice((4, 12, 188))):
         if at + offset < len(data) and rng.random() < 0.5:
@@ -218,14 +223,13 @@ def attempt(path, target, model):
     """Probes and upscales one file as the command line does. Returns (exit code, what it says), or raises."""
     from rfdn_stream import upscale
     from rfdn_stream.errors import RfdnError
-    from rfdn_stream.media.image import EXTENSIONS
     from rfdn_stream.media.reader import open_source
 
+    options = {} if path.suffix in IMAGES else {"preset": "ultrafast", "codec": "libx264"}
     try:
-        if path.suffix not in EXTENSIONS:
+        if path.suffix not in IMAGES:
             open_source(path, deinterlace="auto").close()
-        upscale(path, target, model=model, engine="torch", device="cpu", overwrite=True,
-                **({} if path.suffix in EXTENSIONS else {"preset": "ultrafast", "codec": "libx264"}))  # fmt: skip
+        upscale(path, target, model=model, engine="torch", device="cpu", **options)
     except RfdnError as failure:
         return failure.exit_code, str(failure)
     return 0, "made"
@@ -243,11 +247,12 @@ def work(corpus, folder, model, first, last):
         path = corpus[seed % len(corpus)]
         mutant = folder / f"mutant{path.suffix}"
         mutate(path, mutant, seed)
-        target = folder / ("out" + (path.suffix if path.suffix in (".png", ".jpg", ".webp", ".tiff") else ".mkv"))
+        suffixes = (path.suffix,) if path.suffix in IMAGES else (".mkv", ".mp4", ".mov", ".ts")
+        target = folder / f"out{suffixes[seed // len(corpus) % len(suffixes)]}"
         print(json.dumps({"seed": seed, "name": path.name}), flush=True)
         try:
             code, text = attempt(mutant, target, model)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - a finding
             code, text = None, traceback.format_exc()
         left = sorted(set(os.listdir(folder)) - {mutant.name, target.name})
         print(json.dumps({"code": code, "text": text, "left": left, "made": target.exists()}), flush=True)
