@@ -15,6 +15,7 @@ import os
 import random
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from fractions import Fraction
 from pathlib import Path
 
 IMAGES = (".png", ".jpg", ".webp", ".tiff")
+DAY = 24 * 3600  # seconds
 MEMORY = 8 << 30  # bytes of address space above what torch takes; a file that asks for more is a finding
 NAMES = re.compile(rb"ftyp|moov|trak|mdia|minf|stbl|stts|ctts|stsc|stsz|stco|stss|elst|edts|mdhd|tkhd|stsd|avcC|mdat|"
                    rb"RIFF|LIST|hdrl|strl|strh|strf|movi|idx1|IHDR|IDAT|PLTE|tRNS|acTL|VP8X|VP8L")  # fmt: skip
@@ -250,6 +252,8 @@ def work(corpus, folder, model, first, last):
         suffixes = (path.suffix,) if path.suffix in IMAGES else (".mkv", ".mp4", ".mov", ".ts")
         target = folder / f"out{suffixes[seed // len(corpus) % len(suffixes)]}"
         print(json.dumps({"seed": seed, "name": path.name}), flush=True)
+        if os.environ.get("RFDN_FUZZ_FAULT") in (f"hang,{seed}", f"crash,{seed}"):  # the fuzzer's own test
+            os.kill(os.getpid(), signal.SIGSTOP if "hang" in os.environ["RFDN_FUZZ_FAULT"] else signal.SIGSEGV)
         try:
             code, text = attempt(mutant, target, model)
         except BaseException:  # noqa: BLE001 - a finding
@@ -272,7 +276,9 @@ def verdict(result):
     if result["code"] not in (0, 1, 2) or not result["text"] or "\n" in result["text"]:
         return f"exit code {result['code']} with {result['text']!r}"
     if "is not what was written" in result["text"] or "please report" in result["text"]:
-        return result["text"]  # of our own making
+        # Of our own making, unless a damaged time is days away, which no container holds: that is rightly a failure.
+        times = [float(seconds) for seconds in re.findall(r"instead of ([\d.]+) s", result["text"])]
+        return None if times and min(times) > DAY else result["text"]
     return None
 
 

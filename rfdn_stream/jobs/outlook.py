@@ -213,6 +213,14 @@ def remarks(source: Source, plan: OutputPlan) -> Iterator[tuple[bool, str]]:
         meaning = {"matrix": color.matrix, "range": color.range, "siting": color.siting}
         guesses = ", ".join(f"{name} {meaning[name]}" for name in color.guessed)
         yield False, f"the source does not say how its colour is meant; taken as players take it: {guesses}"
+    if source.film:
+        yield (
+            False,
+            (
+                "the source is film with soft telecine: each picture is made once, at its own time, "
+                "and does not ask for a field to be shown twice any more"
+            ),
+        )
     if source.deinterlaced:
         yield False, "the source is interlaced: bwdif makes frames of its fields (--deinterlace off leaves them)"
     elif source.info.interlaced and source.first.origin.interlaced_frame:

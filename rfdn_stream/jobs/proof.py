@@ -63,6 +63,8 @@ def _exceptions(written: SinkReport, source: Source, plan: OutputPlan) -> list[s
     ]
     if source.deinterlaced:
         found.append("its fields have become frames")
+    if source.film:
+        found.append("its pictures no longer ask for fields to be shown twice")
     found += plan.notes
     found += [f"{what} is left out" for what, _ in plan.dropped]
     if written.same_times:

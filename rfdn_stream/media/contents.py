@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from rfdn_stream.media.source import Source
 
+VIDEO = "the video"
+"""What the stream that is enlarged is called."""
 _MARKS = {
     flag: flag.name or ""
     for flag in Disposition
@@ -76,7 +78,7 @@ class Contents:
         streams = []
         for stream in source.container.streams:
             if stream.index == source.video.index:
-                facts = replace(_facts(stream, muxer), label="the video", codec=codec)
+                facts = replace(_facts(stream, muxer), label=VIDEO, codec=codec)
                 if source.span.begin is not None:
                     facts.tags.pop("timecode", None)
                 streams.append(facts)
@@ -104,7 +106,7 @@ class Difference:
         where: the file's or a stream's name for people.
         kind: ``tag``, ``mark``, ``default`` (a mark that came by itself), ``chapters``, ``streams``, ``codec``, or
             ``form`` (the container wraps the packets in another way).
-        name: of the tag or mark.
+        name: of the tag, the mark or the codec that was found.
         text: for people.
     """
 
@@ -139,8 +141,8 @@ def pairs(want: Contents, got: Contents) -> Iterator[tuple[StreamFacts, StreamFa
 
 def _stream_differences(want: StreamFacts, got: StreamFacts, moot: set[str]) -> Iterator[Difference]:
     """`moot`: marks that say nothing here, as one stream of a kind is always the default."""
-    if want.kind not in ("data", "attachment") and got.codec != want.codec:
-        yield Difference(want.label, "codec", text=f"{want.label} is {got.codec} instead of {want.codec}")
+    if want.kind not in ("data", "attachment") and _family(got.codec) != _family(want.codec):
+        yield Difference(want.label, "codec", got.codec, f"{want.label} is {got.codec} instead of {want.codec}")
     yield from _tag_differences(want.label, want.tags, got.tags)
     if want.kind == "attachment":
         return
@@ -165,6 +167,11 @@ def _same_chapters(want: tuple[Chapter, ...], got: tuple[Chapter, ...]) -> bool:
         and abs(one.end - other.end) <= _TOLERANCE
         for one, other in zip(want, got)
     )
+
+
+def _family(codec: str) -> str:
+    """MP4 and MPEG-TS say MPEG audio only; each frame says which layer it is."""
+    return "mpeg audio" if codec in ("mp1", "mp2", "mp3") else codec
 
 
 def _by_kind(streams: tuple[StreamFacts, ...]) -> dict[str, list[StreamFacts]]:

@@ -11,7 +11,7 @@ import av
 from av.packet import Packet
 from av.stream import Stream
 
-from rfdn_stream.media.contents import Contents, Difference, differences, pairs
+from rfdn_stream.media.contents import VIDEO, Contents, Difference, differences, pairs
 from rfdn_stream.media.fingerprint import Fingerprint
 from rfdn_stream.media.passthrough import (
     LABELS,
@@ -49,11 +49,15 @@ def rehearse(source: Source, muxer: str, copied: tuple[CopiedStream, ...]) -> fr
                 taken_out[packet.stream_index].add(packet, Fraction(1))
     except (av.FFmpegError, ValueError, NotImplementedError):
         return None
-    want = Contents.of_source(source, muxer, "", copied)
+    want = Contents.of_source(source, muxer, "", copied)  # the video's codec is a stand-in's
     found = list(differences(want, got))
     if any(change.kind == "streams" for change in found):
         return None
-    changes = {change for change in found if change.kind in ("tag", "mark", "default")}
+    changes = {
+        change
+        for change in found
+        if change.kind in ("tag", "mark", "default") or (change.kind == "codec" and change.where != VIDEO)
+    }
     for stream, made in pairs(want, got):
         if stream.index in put_in and put_in[stream.index].payload != taken_out[made.index].payload:
             changes.add(Difference(stream.label, "form"))
@@ -111,6 +115,9 @@ def announced(changes: frozenset[Difference], muxer: str) -> tuple[list[tuple[st
     for (where, kind), listed in names.items():
         if kind == "default":
             notes.append(f"{label} marks {where} as default")
+            continue
+        if kind == "codec":
+            notes.append(f"{label} has no name of its own for {where}: it is written as {', '.join(listed)}")
             continue
         if kind == "form":
             notes.append(f"{label} wraps the packets of {where} in its own way")
