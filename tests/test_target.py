@@ -29,7 +29,7 @@ def someone_else(tmp_path):
 def test_the_second_of_two_runs_is_refused(tmp_path, tiny_model):
     """A real run, stopped in the middle, and another one of the same output."""
     out = tmp_path / "out.mkv"
-    command = [sys.executable, "-m", "rfdn_stream", "upscale", BUNNY, out, "--model", tiny_model]
+    command = [sys.executable, "-m", "rfdn_stream", "upscale", BUNNY, out, "--model", tiny_model, "--duration", 0.4]
     with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as first:
         for line in first.stderr:
             if "320x180" in line:
