@@ -200,10 +200,27 @@ def test_a_listener_that_goes_ends_the_job(tmp_path, tiny_model):
         process.stdout.close()
         said = process.stderr.read()
         assert process.wait(60) == 1
-    assert "rfdn-stream: whoever read the events on standard output has gone" in said
+    assert "rfdn-stream: cannot write to standard output: whoever read it has gone" in said
     assert "Traceback" not in said
     assert "Exception ignored" not in said
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdout", "code", "says"),
+    [
+        ("--json", ">/dev/full", 1, "cannot write to standard output: No space left"),
+        ("--json", ">&-", 1, "cannot write to standard output: it is closed"),
+        ("", ">&-", 0, ""),
+    ],
+)
+def test_a_standard_output_that_takes_nothing(tmp_path, tiny_model, arguments, stdout, code, says):
+    options = f"{arguments} --model {tiny_model} --duration 0.1 --preset ultrafast -q"
+    shell = f"{sys.executable} -m rfdn_stream upscale {BUNNY} {tmp_path}/out.mkv {options} {stdout}"
+    result = subprocess.run(["sh", "-c", shell], stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert (result.returncode, says in result.stderr) == (code, True)
+    assert len(result.stderr.splitlines()) == bool(code)
+    assert os.listdir(tmp_path) == ([] if code else ["out.mkv"])
 
 
 @pytest.mark.parametrize("mode", ["full", "off"])

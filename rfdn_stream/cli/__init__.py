@@ -44,8 +44,9 @@ def main() -> NoReturn:
         code = _say(f"unexpected {type(failure).__name__}: {failure}; run again with --debug and report it", 1, events)
         if debug:
             traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it is where the shell closed it
+            stream.flush()
     if code or any(thread.daemon for thread in threading.enumerate()):
         # A network may still be computing on its thread, or a driver waiting; waiting for them would take seconds.
         os._exit(code)
@@ -58,9 +59,9 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 
 def _say(text: str, code: int, events: bool) -> int:
     if events:
-        from rfdn_stream.cli.events import ListenerGoneError, write_event
+        from rfdn_stream.cli.events import OutputClosedError, write_event
 
-        with contextlib.suppress(ListenerGoneError):
+        with contextlib.suppress(OutputClosedError):
             write_event("error", {"text": text, "exit_code": code})
     print(f"rfdn-stream: {text}", file=sys.stderr)  # noqa: T201
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -20,28 +21,37 @@ INTERVAL = 0.5  # seconds between events of progress
 _turn = threading.RLock()
 
 
-class ListenerGoneError(RfdnError):
-    """Nobody reads standard output any more."""
+class OutputClosedError(RfdnError):
+    """Standard output takes nothing more."""
 
 
 def write_event(kind: str, facts: Mapping[str, Any]) -> None:
-    """Writes one event, at once.
+    """Writes one event, at once. Raises as `write_line` does."""
+    write_line(json.dumps({"event": kind, **facts}, ensure_ascii=False))
+
+
+def write_line(text: str) -> None:
+    """Writes a line to standard output, at once.
 
     Raises:
-        ListenerGoneError: the other end of standard output is closed; from then on it leads nowhere.
+        OutputClosedError: it is closed, its reader has gone, or its disk is full; from then on it leads nowhere.
     """
     with _turn:
         try:
-            print(json.dumps({"event": kind, **facts}, ensure_ascii=False), flush=True)  # noqa: T201
-        except BrokenPipeError:
+            if sys.stdout is None:
+                raise OSError(errno.EBADF, "it is closed")
+            print(text, flush=True)  # noqa: T201
+        except OSError as failure:
             _leave_stdout()
-            raise ListenerGoneError(
-                "whoever read the events on standard output has gone; the unfinished output was removed"
-            ) from None
+            why = "whoever read it has gone" if isinstance(failure, BrokenPipeError) else failure.strerror
+            raise OutputClosedError(f"cannot write to standard output: {why}; nothing was left behind") from None
 
 
 def _leave_stdout() -> None:
     """What else is written, and flushed at the end, has to go somewhere."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -222,7 +222,7 @@ def upscale_command(
 
       rfdn-stream upscale photo.jpg photo-2x.png
     """
-    from rfdn_stream.cli.events import EventReporter
+    from rfdn_stream.cli.events import EventReporter, write_line
     from rfdn_stream.cli.progress import ConsoleReporter
     from rfdn_stream.jobs import upscale
 
@@ -260,4 +260,4 @@ def upscale_command(
     if not dry_run:
         reporter.note(str(result))
     elif not json:
-        typer.echo(result.plan)
+        write_line(str(result.plan))
