@@ -26,6 +26,7 @@ from rfdn_stream.doctor.card import Limits, examine_card, judge_memory, judge_ne
 from rfdn_stream.doctor.finding import State, absent, broken, ok
 from rfdn_stream.doctor.floor import Cost, Floor, cost_of, floor_of
 from rfdn_stream.doctor.rates import RUNS, Rates, measure_rates, published_memory_rate
+from rfdn_stream.engines import torch_engine
 from rfdn_stream.engines.graph import GraphEngine
 from rfdn_stream.errors import UsageError
 from rfdn_stream.kernels import cpu, cuda
@@ -56,6 +57,12 @@ class SlowDevice(PlainDevice):
             work()
 
         super()._enqueue(what, slowly if what == "h2d copy" else work, stream, reads, writes)
+
+
+@pytest.fixture(autouse=True)
+def no_bf16(monkeypatch):
+    """`auto` is fp32 on every processor: precisions are named and counted here."""
+    monkeypatch.setattr(torch_engine, "_best_on_cpu", lambda: ("fp32", "as on a processor without bf16"))
 
 
 @pytest.fixture

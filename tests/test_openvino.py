@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from rfdn_stream.devices.cpu import CpuDevice
-from rfdn_stream.engines import choice, openvino
+from rfdn_stream.engines import choice, openvino, torch_engine
 from rfdn_stream.engines.base import EngineUnavailableError
 from rfdn_stream.engines.choice import order
 from rfdn_stream.engines.openvino import KEPT, OpenVinoEngine
@@ -276,13 +276,16 @@ def test_on_a_cpu_without_amx_nothing_is_measured(monkeypatch):
 @pytest.fixture
 def amx(monkeypatch):
     monkeypatch.setattr(choice, "has_amx", lambda: True)
+    monkeypatch.setattr(torch_engine, "_best_on_cpu", lambda: ("bf16", "as with AMX"))
     monkeypatch.setattr(choice, "SIZE", (40, 60))
 
 
 def test_on_a_cpu_with_amx_the_engines_are_measured_once(amx, own_cache, monkeypatch):
     """Which one wins is this machine's affair; that the winner is taken, and measured no second time, is ours."""
     assert order(NAMES, *tiny(), CPU, "fp32") == NAMES
-    first = order(NAMES, *tiny(), CPU, "auto")
+    network, known = tiny()
+    first = order(NAMES, network, known, CPU, "auto")
+    assert {weight.dtype for weight in network.parameters()} == {torch.float32}  # whatever was measured on
     (file,) = (own_cache / "engines").iterdir()
     kept = json.loads(file.read_text())
     assert set(kept["seconds"]) >= {"openvino", "torch"}

@@ -3,6 +3,7 @@ meets all of them alike."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -81,7 +82,8 @@ def compare(
     engines: dict[str, Engine] = {}
     for name, precision in CANDIDATES:
         try:
-            made = registry.load(registry.ENGINES, name, "engine")(network, spec, torch.device("cpu"), precision)
+            make = registry.load(registry.ENGINES, name, "engine")
+            made = make(copy.deepcopy(network), spec, torch.device("cpu"), precision)  # which rounds its weights
         except EngineUnavailableError as failure:
             log.warning("%s", failure)
             continue

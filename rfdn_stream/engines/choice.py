@@ -6,6 +6,7 @@ the project's own code, which has nothing of AMX. Nobody has told yet: the engin
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -70,7 +71,8 @@ def measure(names: Sequence[str], network: nn.Module, spec: ModelSpec, device: t
     engines: dict[str, Engine] = {}
     for name in names:
         try:
-            engines[name] = registry.load(registry.ENGINES, name, "engine")(network, spec, device, "auto")
+            make = registry.load(registry.ENGINES, name, "engine")
+            engines[name] = make(copy.deepcopy(network), spec, device, "auto")  # which rounds its weights
         except EngineUnavailableError as failure:
             log.info("not measured: %s", failure)
     rgb = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(0))

@@ -64,7 +64,8 @@ class TorchEngine:
     """The Engine contract (see `base`) on eager torch, channels_last.
 
     Args:
-        network: takes and returns [N, 3, H, W] in [0, 1]; already folded for inference.
+        network: takes and returns [N, 3, H, W] in [0, 1]; already folded for inference. It is the engine's own
+            from then on: its weights are brought to the device and the precision.
         spec: the network's description: scale, minimum size.
         device: where it runs.
         precision: auto, fp32, bf16 or fp16.
