@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,21 +18,19 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from rfdn_stream import registry
 from rfdn_stream.arrays import Array, array_of, frame_of
 from rfdn_stream.batch import LARGEST, Batch, Surface, Work, check_batch, drain, fill, together
 from rfdn_stream.config import Size
-from rfdn_stream.devices.base import Device, NoDeviceError
+from rfdn_stream.devices.base import Device
 from rfdn_stream.devices.ring import Ring, Slot
-from rfdn_stream.engines.base import Engine, EngineUnavailableError, enlarge, takes_batches
-from rfdn_stream.engines.choice import order
+from rfdn_stream.engines.base import enlarge, takes_batches
 from rfdn_stream.engines.regions import Change, Regions
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat, Plane
 from rfdn_stream.kernels.resample import resample
-from rfdn_stream.nets.base import Network
 from rfdn_stream.nets.blend import denoised
 from rfdn_stream.nets.catalogue import ModelSpec, default_model, open_model
+from rfdn_stream.opening import open_device, open_engine
 from rfdn_stream.reuse import MODES, Memory, Result, Sent
 from rfdn_stream.ticket import HEAD, Ticket, place
 
@@ -116,7 +114,7 @@ class Upscaler:
             network, self.model = open_model(model or default_model(scale or 2, purpose), scale)
         else:
             network, self.model = denoised(scale or 2, denoise)
-        self.engine = _open_engine(self.device, engine, network, self.model, precision, tile)
+        self.engine = open_engine(self.device, engine, network, self.model, precision, tile)
         if batch is not None and batch > 1 and not takes_batches(self.engine):
             raise UsageError(
                 f"batch {batch} is not possible: {self.engine.description} takes one frame at a time; "
@@ -334,6 +332,11 @@ class Upscaler:
         """
         return array_of(self.submit(frame_of(image)).result(), image)
 
+    def forget(self) -> None:
+        """What comes next is not compared with the frames before: its results depend on it alone."""
+        with self._turn:
+            self._memory.clear()
+
     def release(self, slot: Slot) -> None:
         """A ticket's reader is done with the slot."""
         self._ring.release(slot)
@@ -411,62 +414,6 @@ class Upscaler:
             return result
         plain = resample(rgb, height, width)
         return plain.lerp_(result.to(plain.dtype), self._strength)
-
-
-def open_device(name: str) -> Device:
-    """The device that the user names: ``auto``, ``cpu``, ``cuda:1``.
-
-    ``auto`` takes the first kind of registry.DEVICES that works, and says why it passed over the ones before.
-
-    Raises:
-        UsageError: no such device, and what there is.
-        DeviceError: it is there, but does not work.
-    """
-    kind, colon, index = name.partition(":")
-    if "," in name:
-        raise UsageError(f"one Upscaler runs on one device, got {name!r}; name one, or take a MultiUpscaler")
-    if (colon and not index.isdecimal()) or (colon and kind == "auto"):
-        raise UsageError(f"device {name!r} is not understood; write auto, cpu or cuda:N")
-    if kind != "auto":
-        device: Device = registry.load(registry.DEVICES, kind, "device")(int(index) if index else None)
-        return device
-    *better, last = registry.DEVICES
-    for kind in better:
-        try:
-            return open_device(kind)
-        except (UsageError, DeviceError) as failure:
-            # A machine without a card is no cause for alarm; a card that does not work is.
-            level = logging.INFO if isinstance(failure, NoDeviceError) else logging.WARNING
-            log.log(level, "not on %s: %s", kind, str(failure))  # a record of it would hold on to its traceback
-    return open_device(last)
-
-
-def _open_engine(
-    device: Device, asked: str, network: Network, model: ModelSpec, precision: str, tile: int | None
-) -> Engine:
-    """The engine that the user names; ``auto`` takes the device's first one that can, and says why not those before.
-
-    Raises:
-        UsageError: no such engine on that device, or it cannot run this network so; and what there is.
-    """
-    if asked in registry.ENGINES and asked not in device.engines:
-        raise UsageError(f"engine {asked} does not run on {device.name}; choose {', '.join(device.engines)}")
-    if asked == "auto":
-        *better, last = order(device.engines, network, model, device.torch_device, precision)
-    else:
-        better, last = [], asked
-    for name in better:
-        try:
-            return _engine(name)(network, model, device.torch_device, precision, tile)
-        except EngineUnavailableError as failure:
-            log.info("not by engine %s: %s", name, str(failure))
-    return _engine(last)(network, model, device.torch_device, precision, tile)
-
-
-def _engine(name: str) -> Callable[..., Engine]:
-    """The class of the engine of that name."""
-    found: Callable[..., Engine] = registry.load(registry.ENGINES, name, "engine")
-    return found
 
 
 def _claimed(ticket: Ticket, array: Array | None) -> Frame | Array:

@@ -8,15 +8,19 @@ from pathlib import Path
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
+from rfdn_stream.jobs.executors import SerialExecutor
 from rfdn_stream.jobs.image import upscale_image
+from rfdn_stream.jobs.lock import locked
+from rfdn_stream.jobs.opened import opened
+from rfdn_stream.jobs.plan import PLAN, job_folder
 from rfdn_stream.jobs.report import LogReporter, Reporter
-from rfdn_stream.jobs.size import network_scale, wanted_size
+from rfdn_stream.jobs.request import SEGMENT_SECONDS, Request, absolute
+from rfdn_stream.jobs.segmented import begin_job, carry_out, clear_job, new_job, resume_job
+from rfdn_stream.jobs.size import wanted_size
 from rfdn_stream.jobs.video import upscale_video
-from rfdn_stream.media.card import Card
+from rfdn_stream.media.cuts import find_cuts
 from rfdn_stream.media.image import EXTENSIONS
 from rfdn_stream.media.target import settle_target, whole_or_nothing
-from rfdn_stream.multi import open_upscaler
-from rfdn_stream.upscaler import Upscaler, open_device
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,16 @@ def upscale(
     start: float | None = None,
     duration: float | None = None,
     overwrite: bool = False,
+    restart: bool = False,
+    keep_job: bool = False,
+    segment: float = SEGMENT_SECONDS,
     reporter: Reporter | None = None,
 ) -> Result:
     """Enlarges a video or an image file; everything else in the file is kept.
 
-    The result is written under a temporary name beside `target`, read back and checked, then renamed.
+    The result is written under a temporary name beside `target`, read back and checked, then renamed. A video that is
+    longer than two segments is done in segments, which are kept in a folder beside `target` until then: a job that ends
+    before, however it does, goes on from there when the same is asked for again (docs/jobs.md).
 
     Args:
         source, target: paths; the target's extension chooses the container or image format.
@@ -83,11 +92,14 @@ def upscale(
         codec, crf, preset, pix_fmt: the video encoder, by FFmpeg's names; None = chosen by the source.
         start, duration: the part to take, in seconds; None = all.
         overwrite: replace an existing target.
+        restart: throw away what an earlier run has left, instead of going on with it.
+        keep_job: leave the folder of the segments.
+        segment: how long a segment is, at least, in seconds; it ends at a keyframe of the source.
         reporter: hears of the progress.
 
     Raises:
         UsageError: the request cannot be carried out; nothing was written.
-        RfdnError: the job failed; nothing was left behind.
+        RfdnError: the job failed; nothing was left behind but whole segments.
     """
     source, target = Path(source), Path(target)
     reporter = reporter or LogReporter()
@@ -101,55 +113,61 @@ def upscale(
             "--decode, --deinterlace, --codec, --crf, --preset, --pix-fmt, --start and --duration are for videos, "
             "not images"
         )
-    wanted = wanted_size(scale, width, height, fit)
-    device, card = _settled(device)
-
-    def make_upscaler(columns: int, rows: int, lying: bool = False) -> Upscaler:
-        size = wanted.turned() if wanted and lying else wanted
-        return open_upscaler(
-            model,
-            scale=network_scale(size, columns, rows, model, denoise),
-            size=size,
-            device=device,
-            engine=engine,
-            precision=precision,
-            tile=tile,
-            dither=dither,
-            strength=strength,
-            denoise=denoise,
-            batch=batch,
-            reuse=reuse,
-            purpose="image" if is_image else "video",
-        )
-
+    request = Request(
+        scale=scale,
+        width=width,
+        height=height,
+        fit=fit,
+        model=absolute(model),
+        device=device,
+        engine=engine,
+        decode=decode,
+        deinterlace=deinterlace,
+        precision=precision,
+        tile=tile,
+        dither=dither,
+        strength=strength,
+        denoise=denoise,
+        batch=batch,
+        reuse=reuse,
+        encode=encode,
+        start=start,
+        duration=duration,
+        segment=segment,
+    )
+    wanted_size(scale, width, height, fit)
     begun = time.perf_counter()
-    with whole_or_nothing(target) as partial:
-        if is_image:
-            frames, (columns, rows) = 1, upscale_image(source, partial, target, make_upscaler, reporter)
-        else:
-            frames, (columns, rows) = upscale_video(
-                source,
-                partial,
-                target,
-                make_upscaler,
-                encode,
-                (start, duration),
-                reporter,
-                decode=decode,
-                card=card,
-                deinterlace=deinterlace,
-            )
+    if is_image:
+        with whole_or_nothing(target) as partial:
+            frames, (columns, rows) = 1, upscale_image(source, partial, target, request, reporter)
+    else:
+        frames, (columns, rows) = _upscale_video(
+            source, target, request, reporter, overwrite=overwrite, restart=restart, keep_job=keep_job
+        )
     return Result(target, frames, columns, rows, time.perf_counter() - begun)
 
 
-def _settled(device: str) -> tuple[str, Card | None]:
-    """The device's own name, and the card that it is; several cards get their frames by way of the host."""
-    if "," in device:
-        return device, None
-    found = open_device(device)
-    found.close()
-    where = found.torch_device
-    return found.name, Card(where.index or 0) if where.type == "cuda" else None
+def _upscale_video(
+    source: Path, target: Path, request: Request, reporter: Reporter, *, overwrite: bool, restart: bool, keep_job: bool
+) -> tuple[int, tuple[int, int]]:
+    """In segments where there are several, else in one go. Frames written, and their (width, height)."""
+    folder, ending = job_folder(target), {"overwrite": overwrite, "keep_job": keep_job}
+    if folder.is_dir():
+        with locked(folder):
+            if restart:
+                clear_job(folder)
+            elif (folder / PLAN).exists():
+                return carry_out(resume_job(source, request, folder), SerialExecutor(), reporter, **ending)
+    with opened(source, target, request, reporter) as job:
+        cuts = find_cuts(job.source, request.segment)
+        if not cuts.at:
+            if cuts.reason:
+                reporter.note(f"in one go, and to be begun anew if it is interrupted: {cuts.reason}")
+            with whole_or_nothing(target) as partial:
+                return upscale_video(job, partial, reporter)
+        with new_job(folder):
+            plan = begin_job(job, target, request, cuts, folder, reporter)
+            return carry_out(plan, SerialExecutor(job), reporter, **ending)
 
 
 def _both_images(source: Path, target: Path) -> bool:

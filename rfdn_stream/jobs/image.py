@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 
 from rfdn_stream.jobs.report import Reporter, log
+from rfdn_stream.jobs.request import Request
 from rfdn_stream.media.image import read_image, write_image
-from rfdn_stream.upscaler import Upscaler
 
 
-def upscale_image(
-    path: Path, partial: Path, target: Path, make_upscaler: Callable[[int, int], Upscaler], reporter: Reporter
-) -> tuple[int, int]:
+def upscale_image(path: Path, partial: Path, target: Path, request: Request, reporter: Reporter) -> tuple[int, int]:
     """Writes the enlarged image `path` to `partial`, in the format of `target`'s name, and reads it back.
 
     Transparency is carried by plain bicubic resampling: the network knows nothing of it.
@@ -23,7 +20,7 @@ def upscale_image(
         (width, height) of the result.
     """
     frame, alpha, metadata = read_image(path)
-    with make_upscaler(frame.width, frame.height) as upscaler:
+    with request.open_upscaler(frame.width, frame.height, purpose="image") as upscaler:
         width, height = upscaler.size_of(frame.width, frame.height)
         reporter.note(f"{frame.width}x{frame.height} to {width}x{height}: {upscaler.description}")
         big = upscaler.submit(frame).result()

@@ -1,125 +1,65 @@
-"""A video file from opening to a checked result under its temporary name."""
+"""A video in one go: from its opened source to a checked result under its temporary name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import MediaError
-from rfdn_stream.frame import VideoInfo
+from rfdn_stream.jobs.opened import Opened
 from rfdn_stream.jobs.report import Reporter, log
-from rfdn_stream.media.card import Card
-from rfdn_stream.media.output import OutputPlan, plan_output
-from rfdn_stream.media.reader import Source, open_source
+from rfdn_stream.media.findings import Findings
 from rfdn_stream.media.verify import verify
 from rfdn_stream.media.writer import VideoFileSink
 from rfdn_stream.pipeline import run
-from rfdn_stream.process import return_large_blocks
-from rfdn_stream.upscaler import Upscaler
 
-LARGE_PICTURE = 1920 * 1080  # pixels put out above which memory counts for more than a few per cent of time
 LISTED = 5  # places of damage that are named one by one
 
 
-def upscale_video(
-    path: Path,
-    partial: Path,
-    target: Path,
-    make_upscaler: Callable[[int, int, bool], Upscaler],
-    encode: EncodeOptions,
-    span: tuple[float | None, float | None],
-    reporter: Reporter,
-    *,
-    decode: str = "auto",
-    card: Card | None = None,
-    deinterlace: str = "auto",
-) -> tuple[int, tuple[int, int]]:
-    """Writes the enlarged `path` to `partial`, in the container of `target`'s name, and checks it.
-
-    The source is opened and everything decided before the weights are loaded: what cannot work fails at once.
-    `card` is where the network will run, if it is a card.
+def upscale_video(job: Opened, partial: Path, reporter: Reporter) -> tuple[int, tuple[int, int]]:
+    """Writes the enlarged video to `partial`, and checks it.
 
     Returns:
         Frames written, and their (width, height).
     """
-    with open_source(path, *span, decode=decode, card=card, deinterlace=deinterlace) as source:
-        plan = plan_output(source, target, encode, card)
-        _tell_plan(source, plan, reporter)
-        info = source.info
-        with make_upscaler(info.width, info.height, info.rotation in (90, 270)) as upscaler:
-            size = upscaler.size_of(info.width, info.height)
-            if size[0] * size[1] > LARGE_PICTURE:
-                return_large_blocks()
-            with VideoFileSink(partial, source, plan, size) as sink:
-                for note in sink.notes:
-                    reporter.note(note)
-                reporter.begin(_headline(source.info, sink.report.size, plan, upscaler), _expected_frames(source.info))
-                try:
-                    run(
-                        source,
-                        upscaler,
-                        sink,
-                        (plan.encoding.format, plan.encoding.color),
-                        lambda frame, stages: reporter.frame(stages),
-                        sink.surface,
-                    )
-                    written = sink.finish()
-                finally:
-                    reporter.end()
-            _tell_reused(upscaler, reporter)
-        if written.frames != source.frames:
-            raise MediaError(f"{source.frames} frames were decoded but {written.frames} written; please report this")
-        verify(partial, written)
-        _tell_damage(source)
+    source, output, upscaler = job.source, job.output, job.upscaler
+    with VideoFileSink(partial, source, output, job.size) as sink:
+        for note in sink.notes:
+            reporter.note(note)
+        reporter.begin(job.headline, job.frames)
+        try:
+            run(
+                source,
+                upscaler,
+                sink,
+                (output.encoding.format, output.encoding.color),
+                lambda frame, stages: reporter.frame(stages),
+                sink.surface,
+            )
+            written = sink.finish()
+        finally:
+            reporter.end()
+    tell_reused(upscaler.work.frames, upscaler.work.reused, upscaler.work.kept, reporter)
+    if written.frames != source.frames:
+        raise MediaError(f"{source.frames} frames were decoded but {written.frames} written; please report this")
+    verify(partial, written)
+    tell_findings(source.findings)
     return written.frames, written.size
 
 
-def _headline(info: VideoInfo, size: tuple[int, int], plan: OutputPlan, upscaler: Upscaler) -> str:
-    encoding = plan.encoding
-    settings = "".join(f" {key} {value}" for key, value in encoding.options.items())
-    return (
-        f"{info.width}x{info.height} {info.format.name} to {size[0]}x{size[1]} {encoding.format.name}: "
-        f"{upscaler.description}; {encoding.codec}{settings}"
-    )
+def tell_reused(frames: int, reused: int, kept: float, reporter: Reporter) -> None:
+    """What was spared: frames that were the same as one just before, and what was kept of others, in whole frames."""
+    if reused:
+        reporter.note(f"{reused:,} of {frames:,} frames were the same as one just before")
+    if kept:
+        others = frames - reused
+        reporter.note(f"of the {others:,} frames that were computed, {kept / others:.0%} was still and was kept")
 
 
-def _expected_frames(info: VideoInfo) -> int:
-    """An estimate for the progress bar only; the file may hold more or fewer."""
-    return round(info.duration * float(info.rate)) if info.duration else info.frames_from_header
-
-
-def _tell_plan(source: Source, plan: OutputPlan, reporter: Reporter) -> None:
-    if source.decoding:
-        reporter.note(source.decoding)
-    color = source.info.color
-    if color.guessed:
-        meaning = {"matrix": color.matrix, "range": color.range, "siting": color.siting}
-        guesses = ", ".join(f"{name} {meaning[name]}" for name in color.guessed)
-        reporter.note(f"the source does not say how its colour is meant; taken as players take it: {guesses}")
-    if source.deinterlaced:
-        reporter.note("the source is interlaced: bwdif makes frames of its fields (--deinterlace off leaves them)")
-    elif source.info.interlaced and source.first.origin.interlaced_frame:
-        log.warning("the source is interlaced and its lines are enlarged as they are; --deinterlace auto is better")
-    for what, why in plan.dropped:
-        log.warning("not kept: %s (%s)", what, why)
-    for note in plan.notes:
-        reporter.note(note)
-
-
-def _tell_reused(upscaler: Upscaler, reporter: Reporter) -> None:
-    work = upscaler.work
-    if work.reused:
-        reporter.note(f"{work.reused:,} of {work.frames:,} frames were the same as one just before")
-    if work.kept:
-        others = work.frames - work.reused
-        reporter.note(f"of the {others:,} frames that were computed, {work.kept / others:.0%} was still and was kept")
-
-
-def _tell_damage(source: Source) -> None:
-    for note in source.notes:
+def tell_findings(findings: Findings) -> None:
+    """What turned out on the way through the source."""
+    for note in findings.sentences:
         log.warning(note)
-    damage = source.damage
+    damage = findings.damage
     if not damage:
         return
     places = [f"{float(d.seconds):.3f} s ({d.what})" for d in damage[:LISTED]]

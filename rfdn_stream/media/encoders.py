@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import av
 from av.codec.codec import Codec, UnknownCodecError, find_best_pix_fmt_of_list
@@ -31,6 +31,7 @@ class Traits:
         params: the option that takes ``key=value`` pairs, and the pairs that are always set.
         hdr: makes such pairs of static HDR metadata; None = this encoder cannot be given any.
         on_card: formats of frames that it takes from a card's memory, and as what.
+        frames: the parameter for how many frames are encoded at once, where that is not the number of threads.
     """
 
     crf: tuple[float, float]
@@ -40,6 +41,7 @@ class Traits:
     params: tuple[str, Sequence[str]] | None = None
     hdr: Callable[[StaticHdr], list[str]] | None = None
     on_card: dict[str, str] = field(default_factory=dict)
+    frames: str = ""
 
 
 _X264 = Traits(
@@ -67,6 +69,7 @@ TRAITS = {
         # info=0: the header depends on nothing but the settings.
         params=("x265-params", ("log-level=error", "info=0")),
         hdr=lambda hdr: hdr.in_integers("master-display", "max-cll"),
+        frames="frame-threads",
     ),
     "libsvtav1": Traits(
         crf=(24, 24),
@@ -105,6 +108,7 @@ class Encoding:
         constant_rate: times are rounded to whole frames.
         alpha: the pixel format in which the encoder takes `format` with an alpha plane; "" = without.
         notes: what to tell the user.
+        threads: of the encoder, on whose number the bitstream may depend; 0 = as many as it likes.
     """
 
     codec: str
@@ -116,6 +120,16 @@ class Encoding:
     constant_rate: bool = False
     alpha: str = ""
     notes: tuple[str, ...] = ()
+    threads: int = 0
+
+    def for_processors(self, count: int) -> Encoding:
+        """The same for a machine of so many processors, so that every machine makes the same of the same frames.
+
+        The numbers are those that x264 and x265 choose for themselves, up to 16 threads.
+        """
+        traits = TRAITS.get(self.codec)
+        fixed = (f"{traits.frames}={max(1, count.bit_length() - 1)}",) if traits and traits.frames else ()
+        return replace(self, threads=min(max(1, count * 3 // 2), 16), params=self.params + fixed)
 
     @property
     def on_card(self) -> PixelFormat | None:

@@ -18,6 +18,7 @@ def settle_target(source: Path | None, target: Path, *, overwrite: bool) -> None
         raise UsageError(f"the output {target} is a folder; name a file in it, such as {target / name}")
     if not target.parent.is_dir():
         raise UsageError(f"the output's folder {target.parent} does not exist; create it first")
+    check_writable(target)
     if not target.exists():
         return
     if source is not None and source.exists() and target.samefile(source):
@@ -26,17 +27,28 @@ def settle_target(source: Path | None, target: Path, *, overwrite: bool) -> None
         raise UsageError(f"the output {target} exists; pass --overwrite to replace it, or choose another name")
 
 
+def check_writable(target: Path) -> None:
+    """UsageError if nothing can be written beside `target`."""
+    partial = _partial(target)
+    try:
+        partial.touch()
+        partial.unlink()
+    except OSError as failure:
+        raise UsageError(f"cannot write into {target.parent}: {failure.strerror}; choose another folder") from None
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.part")
+
+
 @contextmanager
 def whole_or_nothing(target: Path) -> Iterator[Path]:
     """A temporary name in the target's folder, renamed to `target` if the block succeeds, else removed.
 
     The name is hidden and ends in ``.part``: nothing takes it for a whole file, even after a crash.
     """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        partial.touch()
-    except OSError as failure:
-        raise UsageError(f"cannot write into {target.parent}: {failure.strerror}; choose another folder") from None
+    check_writable(target)
+    partial = _partial(target)
     try:
         yield partial
         os.replace(partial, target)
