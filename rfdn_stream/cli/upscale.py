@@ -175,6 +175,24 @@ def upscale_command(
             rich_help_panel=HOW,
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Processes that do parts of the video at the same time, on one device each where --device names "
+            "several. [dim]Default: 1.[/]",
+            show_default=False,
+            rich_help_panel=HOW,
+        ),
+    ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|ADDRESS",
+            help="A Ray cluster that does them instead: auto = this machine's, or HOST:PORT (docs/jobs.md).",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     reuse: Annotated[
         str,
         typer.Option(
@@ -246,6 +264,8 @@ def upscale_command(
         precision=precision,
         tile=tile,
         batch=batch,
+        workers=workers,
+        cluster=cluster,
         reuse=reuse,
         dither=dither,
         strength=strength,
