@@ -55,7 +55,7 @@ def find_jobs(path: Path) -> list[Job]:
     """
     if path.name.endswith(ENDING) and path.is_dir():
         return [look_at(path)]
-    if job_folder(path).is_dir():
+    if path.name and job_folder(path).is_dir():
         return [look_at(job_folder(path))]
     if not path.is_dir():
         raise UsageError(f"{path} is no folder, and no job is on its way to it; see `rfdn-stream jobs`")
