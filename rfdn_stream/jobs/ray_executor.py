@@ -36,7 +36,7 @@ class RayExecutor:
     worker was doing is done again; see `workers.TRIES`.
 
     Args:
-        address: ``auto``, or as `ray.init` takes it: ``HOST:PORT``, ``ray://HOST:PORT``.
+        address: ``auto``, or ``HOST:PORT``; this machine is one of the cluster's.
     """
 
     address: str
@@ -52,7 +52,6 @@ def _connected(address: str) -> Iterator[Any]:
     """Ray, connected to a cluster; it stays so where the caller's program was before."""
     # Ray would have uv build the environment of this process anew on each node, where `uv run` started it.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # nodes that die are told in our words
     try:
         import ray
     except ImportError:
@@ -76,7 +75,7 @@ def _connected(address: str) -> Iterator[Any]:
 
 def _knock(address: str) -> None:
     """OSError or ValueError if nobody listens there; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
         raise ValueError("an address is HOST:PORT")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE):
