@@ -100,8 +100,9 @@ def _show(job: Job) -> None:
     typer.echo(f"source: {plan.source}")
     typer.echo(f"work: {plan.headline}")
     typer.echo(f"whole: {job.whole} of {len(plan.segments)} segments, {job.frames:,} of about {plan.frames:,} frames")
-    given = {name: value for name, value in plan.request.settings().items() if value is not None}
-    typer.echo(f"options: {' '.join(f'{name} {value}' for name, value in given.items())}")
+    usual = type(plan.request)().settings()
+    given = [f"{name} {value}" for name, value in plan.request.settings().items() if value != usual[name]]
+    typer.echo(f"options: {' '.join(given) or 'none'}")
     typer.echo(f"versions: {', '.join(f'{name} {number}' for name, number in plan.versions.items())}")
 
 
