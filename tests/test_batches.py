@@ -92,6 +92,9 @@ def test_a_file_is_taken_once_and_results_are_no_sources():
         (["b"], {"extension": "mkkv"}, r"'\.mkkv' .* is unknown"),
         (["b"], {"suffix": "/2x"}, "has a slash in it"),
         (["-"], {}, "standard input has no name"),
+        (["b"], {"scale": 17}, "scale 17 is outside its range"),
+        (["b"], {"model": "erfdn-x2-vidio"}, "erfdn-x2-video"),
+        (["b"], {"device": "tpu"}, "unknown device 'tpu'"),
     ],
 )
 def test_refused_before_anything_is_done(inputs, options, message):

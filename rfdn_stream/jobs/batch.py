@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rfdn_stream.errors import RfdnError, UsageError
+from rfdn_stream.jobs.choice import choose_executor
 from rfdn_stream.jobs.file import Result, upscale
+from rfdn_stream.jobs.opened import settled
 from rfdn_stream.jobs.report import LogReporter, Reporter, log
+from rfdn_stream.jobs.size import wanted_size
 from rfdn_stream.media.image import EXTENSIONS
 from rfdn_stream.media.output import muxer_of
 from rfdn_stream.media.probe import STDIN, VIDEOS
+from rfdn_stream.nets.catalogue import describe
 
 FOR_VIDEOS = frozenset({"codec", "crf", "preset", "pix_fmt", "decode", "deinterlace", "start", "duration"})
 """Options of `upscale` that images refuse."""
@@ -68,13 +72,17 @@ def upscale_all(
         One outcome a file, in the batch's order.
 
     Raises:
-        UsageError: as `plan_batch`, or the folder cannot be made; nothing was done.
+        UsageError: as `plan_batch`, or the folder cannot be made, or an option is wrong for whatever file; nothing was
+            done.
+        ModelError: the model's file is missing or damaged.
     """
     reporter = reporter or LogReporter()
     items = plan_batch(inputs, folder, suffix=suffix, extension=extension)
+    _refuse_at_once(**options)
+    options |= {"device": settled(options.get("device", "auto"))[0]}  # once, as is what it says
+    _make_folder(Path(folder))
     only_images = all(item.is_image for item in items)
     of_images = {name: value for name, value in options.items() if only_images or name not in FOR_VIDEOS}
-    _make_folder(Path(folder))
     outcomes = []
     for number, item in enumerate(items, 1):
         if item.target.exists() and not overwrite:
@@ -87,6 +95,25 @@ def upscale_all(
             log.warning("%s failed: %s", item.source, outcome.failure)
         outcomes.append(outcome)
     return outcomes
+
+
+def _refuse_at_once(
+    *,
+    scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    fit: tuple[int, int] | None = None,
+    model: str | Path | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    cluster: str | None = None,
+    **others: Any,
+) -> None:
+    """Refuses what every file would."""
+    wanted_size(scale, width, height, fit)
+    choose_executor(device, workers, cluster)
+    if model is not None:
+        describe(model)
 
 
 def _carry_out(item: Item, reporter: Reporter, **options: Any) -> Outcome:
