@@ -19,6 +19,7 @@ ENGINES = {
     "winograd": "rfdn_stream.engines.winograd.engine:WinogradEngine",
     "openvino": "rfdn_stream.engines.openvino:OpenVinoEngine",
     "torch": "rfdn_stream.engines.torch_engine:TorchEngine",
+    "fused": "rfdn_stream.engines.fused.engine:FusedEngine",
     "graph": "rfdn_stream.engines.graph:GraphEngine",
     "compile": "rfdn_stream.engines.compiled:CompiledEngine",
 }

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ from rfdn_stream.training.job import train
 from rfdn_stream.training.log import Log, read_log
 from rfdn_stream.training.loop import LogReporter
 from rfdn_stream.training.network import new_network, take_weights
+from rfdn_stream.training.recorded import RecordedTrainer
 from rfdn_stream.training.schedule import ema_decay, learning_rate
 from rfdn_stream.training.sources import rgb_of
 from rfdn_stream.training.trainer import Trainer, TrainingError, choose_device
@@ -460,3 +462,94 @@ def test_the_command(photos, start, cache, tmp_path):
     assert torch.load(state, weights_only=True)["trainer"]["step"] >= 20
     picture = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
     assert open_model(weights)[0](torch.from_numpy(picture).permute(2, 0, 1)[None] / 255).shape == (1, 3, 40, 48)
+
+
+WIDER = RFDNOptions(channels=10, blocks=2, attention="esa", block_residual=False, scale=2)  # no multiple of anything
+
+
+def some_batches(count):
+    torch.manual_seed(1)
+    hrs = torch.rand(count, 2, 3, 48, 48)
+    return [(torch.nn.functional.avg_pool2d(hr, 2), hr) for hr in hrs]
+
+
+def trained(trainer, batches):
+    for lr, hr in batches:
+        trainer.apply(trainer.gradients(lr, hr))
+    return trainer.averaged().state_dict()
+
+
+def assert_alike(got, want, net, share=0.02):
+    """They differ by a small part of the way from `net`: Adam amplifies the smallest gradients, and their rounding."""
+    start = net.state_dict()
+    way = sum(float((want[name] - start[name]).square().sum()) for name in want) ** 0.5
+    apart = sum(float((got[name] - want[name]).square().sum()) for name in want) ** 0.5
+    assert way > 0.01
+    assert apart < share * way
+
+
+def wider_config(**changes):
+    return TrainConfig(folders=("none",), network=WIDER, steps=20, lr=1e-3, clip=0.5, precision="fp32", **changes)
+
+
+@pytest.mark.parametrize("block_residual", [False, True])
+def test_padded_channels_train_the_network_itself(block_residual):
+    options = replace(WIDER, block_residual=block_residual, attention="cca" if block_residual else "esa")
+    net, batches = new_network(options, 0), some_batches(6)
+    plain, padded = (Trainer(wider_config(), net, torch.device("cpu"), multiple=m) for m in (1, 8))
+    assert padded.net.fea_conv.out_channels == 16
+    want, got = trained(plain, batches), trained(padded, batches)
+    assert_alike(got, want, net)
+    for name, value in padded.net.state_dict().items():
+        padding = padded._padding
+        assert torch.equal(padding.pad(name, padding.crop(name, value)), value)  # nothing but zeros around
+
+
+def test_a_state_moves_between_padded_and_plain_trainers():
+    net, batches = new_network(WIDER, 0), some_batches(6)
+    plain, padded = (Trainer(wider_config(), net, torch.device("cpu"), multiple=m) for m in (1, 8))
+    want = trained(plain, batches[:3])
+    padded.restore(plain.state())
+    assert all(torch.equal(padded.averaged().state_dict()[name], want[name]) for name in want)
+    want, got = trained(plain, batches[3:]), trained(padded, batches[3:])
+    assert_alike(got, want, net)
+    plain.restore(padded.state())
+    assert plain.step == 6
+
+
+def replayed(work):
+    """What a card records, done anew each time."""
+    result = work().clone()
+    return result, lambda: result.copy_(work())
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_recorded_steps_are_those_of_the_plain_trainer(resumed):
+    net, batches = new_network(WIDER, 0), some_batches(6)
+    plain = Trainer(wider_config(), net, torch.device("cpu"))
+    recorded = RecordedTrainer(wider_config(), net, torch.device("cpu"), record=replayed)
+    if resumed:
+        trained(plain, batches[:3])
+        recorded.restore(plain.state())
+    for lr, hr in batches[3:]:
+        for trainer in (plain, recorded):
+            trainer.apply(trainer.gradients(lr, hr))
+        assert recorded.loss() == pytest.approx(plain.loss(), rel=1e-5)
+    assert_alike(recorded.averaged().state_dict(), plain.averaged().state_dict(), net)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True])
+def test_recorded_steps_on_a_card(compiled):
+    net, batches = new_network(WIDER, 0), some_batches(12)
+    device = torch.device("cuda", 0)
+    plain = Trainer(wider_config(), net, device)
+    recorded = RecordedTrainer(wider_config(), net, device, compiled=compiled)
+    want, got = trained(plain, batches), trained(recorded, batches)
+    assert recorded.loss() == pytest.approx(plain.loss(), rel=1e-2)
+    assert_alike(got, want, net, 0.1)
+    again = RecordedTrainer(wider_config(), net, device)
+    again.restore(recorded.state())
+    assert again.step == 12
+    want, got = trained(recorded, batches), trained(again, batches)
+    assert_alike(got, want, net, 0.1)

@@ -14,6 +14,7 @@ from rfdn_stream.evaluation.resize import bicubic, shrink
 from rfdn_stream.training import clips, crops
 from rfdn_stream.training.data import DataOptions, open_batches
 from rfdn_stream.training.degrade import degrade, draw
+from rfdn_stream.training.resident import Resident
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +186,7 @@ def test_a_full_disk_leaves_the_old_cache(photos, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(crops, "RECIPE", 999)
-    monkeypatch.setattr(crops, "_is_flat", full)
+    monkeypatch.setattr(crops, "Entry", full)
     with pytest.raises(MediaError, match="No space left on device; make room"):
         open_batches(options(photos, tmp_path), print)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
@@ -249,3 +250,28 @@ def test_a_cache_that_cannot_be_written(photos, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises((UsageError, MediaError), match="choose another cache folder"):
         open_batches(options(photos, tmp_path / "file"), print)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize(("scale", "degrade"), [(2, "clean"), (2, "video"), (3, "video")])
+def test_batches_cut_on_a_device_are_the_same_bits(photos, cache, scale, degrade, device):
+    batches = open_batches(options(photos, cache, scale=scale, batch=16, degrade=degrade), print)
+    resident = Resident(batches, 20, torch.device(device))
+    stream = resident.stream(3)
+    for step in (3, 4, 5):
+        for got, want in zip(next(stream), batches(step), strict=True):
+            assert got.device.type == device
+            assert got.is_contiguous(memory_format=torch.channels_last)
+            assert torch.equal(got.cpu(), want)
+    stream.close()
+    assert resident.description == batches.description
+
+
+def test_clips_made_by_several_processes_are_the_same(photos, cache, tmp_path, monkeypatch):
+    one, several = (open_batches(options(photos, folder, degrade="video"), print) for folder in (cache, tmp_path))
+    monkeypatch.setattr(clips, "WORTH_A_PROCESS", 2)
+    monkeypatch.setattr(clips.os, "cpu_count", lambda: 2)
+    several.clips.prepare(10, print)
+    assert len(list(tmp_path.glob("clips-*/*.npy"))) == 10
+    for number in range(10):
+        np.testing.assert_array_equal(one.clips.samples(number), several.clips.samples(number))

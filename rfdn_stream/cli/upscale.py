@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from rfdn_stream.cli.batch import upscale_into
 from rfdn_stream.cli.bench import frame_size
+from rfdn_stream.errors import UsageError
 
 WHAT, SIZE, HOW, ENCODER = "What", "Size", "How", "Encoder"
 
@@ -27,13 +30,24 @@ def seconds(text: str) -> float:
 
 
 def upscale_command(
-    source: Annotated[
-        Path,
+    sources: Annotated[
+        list[Path] | None,
         typer.Argument(
-            metavar="IN", help="A video, or an image (PNG, JPEG, WebP, TIFF); - = a video from standard input."
+            metavar="IN",
+            help="A video, or an image (PNG, JPEG, WebP, TIFF); - = a video from standard input. Several, "
+            "folders and patterns go into a folder.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="The result; its extension chooses the container. A folder, or a name with a slash at its end: "
+            "results go in there under the names they had.",
         ),
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The result; its extension chooses the container.")],
     scale: Annotated[
         float | None,
         typer.Option(
@@ -108,6 +122,19 @@ def upscale_command(
         typer.Option("--keep-job", help="Leave the segments' folder beside OUT (docs/jobs.md).", rich_help_panel=WHAT),
     ] = False,
     segment: Annotated[float, typer.Option(metavar="SECONDS", hidden=True)] = 10.0,
+    suffix: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="In a folder: added to names, before the extension.", rich_help_panel=WHAT),
+    ] = "",
+    extension: Annotated[
+        str | None,
+        typer.Option(
+            "--ext",
+            metavar="EXT",
+            help="In a folder: the extension of the videos, such as mkv; or of the images, such as png.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     device: Annotated[
         str,
         typer.Option(
@@ -161,6 +188,24 @@ def upscale_command(
             rich_help_panel=HOW,
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Processes that do parts of the video at the same time, on one device each where --device names "
+            "several. [dim]Default: 1.[/]",
+            show_default=False,
+            rich_help_panel=HOW,
+        ),
+    ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|ADDRESS",
+            help="A Ray cluster that does them instead: auto = this machine's, or HOST:PORT (docs/jobs.md).",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     reuse: Annotated[
         str,
         typer.Option(
@@ -209,14 +254,17 @@ def upscale_command(
       rfdn-stream upscale dvd.mkv dvd-1080p.mkv --height 1080
 
       rfdn-stream upscale photo.jpg photo-2x.png
+
+      rfdn-stream upscale season1 season2 big/ --ext mkv
     """
     from rfdn_stream.cli.progress import ConsoleReporter
-    from rfdn_stream.jobs import upscale
+    from rfdn_stream.jobs import means_folder, upscale
 
+    if not sources:
+        raise UsageError("Missing argument 'OUT' (see --help)")
     reporter = ConsoleReporter(quiet=quiet)
-    result = upscale(
-        source,
-        target,
+    job = partial(
+        upscale,
         scale=scale,
         width=width,
         height=height,
@@ -229,6 +277,8 @@ def upscale_command(
         precision=precision,
         tile=tile,
         batch=batch,
+        workers=workers,
+        cluster=cluster,
         reuse=reuse,
         dither=dither,
         strength=strength,
@@ -245,4 +295,10 @@ def upscale_command(
         segment=segment,
         reporter=reporter,
     )
-    reporter.note(str(result))
+    if means_folder(target):
+        upscale_into(target, sources, suffix, extension, quiet, job.keywords)
+        return
+    if len(sources) > 1 or suffix or extension:
+        what = "several inputs go" if len(sources) > 1 else "--suffix and --ext are for results that go"
+        raise UsageError(f"{what} into a folder; write {target}/, with a slash at its end, if that is to be one")
+    reporter.note(str(job(sources[0], target)))

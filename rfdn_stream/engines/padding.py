@@ -41,6 +41,48 @@ def pad_channels(network: nn.Module, multiple: int) -> nn.Module:
     return wider if _agree(network, wider) else network
 
 
+class Padding:
+    """Where the tensors of a network lie in those of what `pad_channels` made of it, by its parameters' names.
+
+    Whatever goes with a parameter, such as an optimizer's moments, lies in the same place.
+    """
+
+    def __init__(self, network: nn.Module, wider: nn.Module) -> None:
+        self._own = {name: parameter.shape for name, parameter in network.named_parameters()}
+        self._wide = {name: parameter.shape for name, parameter in wider.named_parameters()}
+        self._parts = {
+            f"{name}.weight": _parts(network, name) if network is not wider else 1
+            for name, conv in network.named_modules()
+            if isinstance(conv, nn.Conv2d)
+        }
+
+    def crop(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """What belongs to the network's own parameter, in its shape."""
+        own = self._own[name]
+        return self._place(name, tensor).reshape(own) if len(own) == 4 else tensor[: own[0]]
+
+    def pad(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the parameter's own shape in the wider one's, zeros around it."""
+        wide = tensor.new_zeros(self._wide[name])
+        if tensor.ndim == 4:
+            place = self._place(name, wide)
+            place.copy_(tensor.reshape(place.shape))
+        else:
+            wide[: len(tensor)] = tensor
+        return wide
+
+    def _place(self, name: str, wide: torch.Tensor) -> torch.Tensor:
+        """The view [outputs, parts, inputs, rows, columns] of a wide weight that its own values lie in."""
+        rows, columns = self._own[name][:2]
+        parts = self._parts[name]
+        return _by_parts(wide, parts)[:rows, :, : columns // parts]
+
+
+def _by_parts(weight: torch.Tensor, parts: int) -> torch.Tensor:
+    """A view [outputs, parts, inputs, rows, columns]."""
+    return weight.view(len(weight), parts, -1, *weight.shape[2:])
+
+
 def _parts(network: nn.Module, name: str) -> int:
     """How many maps, each padded by itself, the convolution of that name takes side by side."""
     conv = network.get_submodule(name)
@@ -57,7 +99,7 @@ def _parts(network: nn.Module, name: str) -> int:
 
 def _pad(conv: nn.Conv2d, parts: int, inputs: int, outputs: int) -> None:
     """Pads the outputs, and each of the `parts` of the inputs, to multiples."""
-    old = conv.weight.reshape(len(conv.weight), parts, -1, *conv.kernel_size)  # [outputs, parts, inputs, 3, 3]
+    old = _by_parts(conv.weight, parts)  # [outputs, parts, inputs, 3, 3]
     rows, columns = (-(-length // by) * by for length, by in ((old.shape[0], outputs), (old.shape[2], inputs)))
     weight = old.new_zeros(rows, parts, columns, *old.shape[3:])
     weight[: old.shape[0], :, : old.shape[2]] = old

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
-from rfdn_stream.jobs.executors import SerialExecutor
+from rfdn_stream.jobs.choice import choose_executor
+from rfdn_stream.jobs.executors import Executor
 from rfdn_stream.jobs.image import upscale_image
 from rfdn_stream.jobs.lock import locked
 from rfdn_stream.jobs.opened import opened
@@ -69,6 +72,8 @@ def upscale(
     restart: bool = False,
     keep_job: bool = False,
     segment: float = SEGMENT_SECONDS,
+    workers: int = 1,
+    cluster: str | None = None,
     reporter: Reporter | None = None,
 ) -> Result:
     """Enlarges a video or an image file; everything else in the file is kept.
@@ -96,6 +101,9 @@ def upscale(
         keep_job: leave the folder of the segments.
         segment: how long a segment is, at least, in seconds; it ends at a keyframe of the source. 0 = as short as it
             can be, also where there is but one.
+        workers: processes that do segments at the same time, each on one of the devices where several are named. The
+            result is the same as of one. A program of its own needs ``if __name__ == "__main__":`` around the call.
+        cluster: a Ray cluster to do them instead: ``auto`` = the one of this machine, or its address.
         reporter: hears of the progress.
 
     Raises:
@@ -137,19 +145,29 @@ def upscale(
         segment=segment,
     )
     wanted_size(scale, width, height, fit)
+    executor = functools.partial(choose_executor, device, workers, cluster)
+    executor()  # refuses what it must before anything is opened
     begun = time.perf_counter()
     if is_image:
         with whole_or_nothing(target) as partial:
             frames, (columns, rows) = 1, upscale_image(source, partial, target, request, reporter)
     else:
         frames, (columns, rows) = _upscale_video(
-            source, target, request, reporter, overwrite=overwrite, restart=restart, keep_job=keep_job
+            source, target, request, reporter, executor, overwrite=overwrite, restart=restart, keep_job=keep_job
         )
     return Result(target, frames, columns, rows, time.perf_counter() - begun)
 
 
 def _upscale_video(
-    source: Path, target: Path, request: Request, reporter: Reporter, *, overwrite: bool, restart: bool, keep_job: bool
+    source: Path,
+    target: Path,
+    request: Request,
+    reporter: Reporter,
+    executor: Callable[..., Executor],
+    *,
+    overwrite: bool,
+    restart: bool,
+    keep_job: bool,
 ) -> tuple[int, tuple[int, int]]:
     """In segments where there are several, else in one go. Frames written, and their (width, height)."""
     folder, ending = job_folder(target), {"overwrite": overwrite, "keep_job": keep_job}
@@ -157,7 +175,7 @@ def _upscale_video(
         discard_job(folder)
     if (folder / PLAN).exists():
         with locked(folder):
-            return carry_out(resume_job(source, request, folder), SerialExecutor(), reporter, **ending)
+            return carry_out(resume_job(source, request, folder), executor(), reporter, **ending)
     with opened(source, target, request, reporter) as job:
         cuts = find_cuts(job.source, request.segment)
         if cuts.reason or not (cuts.at or request.segment == 0):
@@ -167,7 +185,7 @@ def _upscale_video(
                 return upscale_video(job, partial, reporter)
         with new_job(folder):
             plan = begin_job(job, target, request, cuts, folder, reporter)
-            return carry_out(plan, SerialExecutor(job), reporter, **ending)
+            return carry_out(plan, executor(job), reporter, **ending)
 
 
 def _both_images(source: Path, target: Path) -> bool:

@@ -13,6 +13,7 @@ from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
 from rfdn_stream.frame import FORMATS, RGB_FULL, ColorSpec, PixelFormat
 from rfdn_stream.media.hdr import StaticHdr
+from rfdn_stream.media.steady import x264_params
 
 _X26X_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
@@ -48,7 +49,7 @@ _X264 = Traits(
     crf=(16, 16),
     quality=("crf", 51),
     preset=("preset", "medium", _X26X_PRESETS),
-    params=("x264-params", ()),
+    params=("x264-params", x264_params()),
     hdr=lambda hdr: hdr.in_integers("mastering-display", "cll"),
 )
 _NVENC = Traits(

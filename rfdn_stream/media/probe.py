@@ -21,6 +21,11 @@ from rfdn_stream.media.onesize import MAX_SIDE
 
 STDIN = "-"
 """The path that means standard input."""
+VIDEOS = frozenset(
+    {".3gp", ".avi", ".dv", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv"}
+    | {".ts", ".vob", ".webm", ".wmv", ".y4m"}
+)
+"""Extensions of videos, by which they are found in folders; a file that is named is read whatever it has."""
 _DEFAULT_RATE = Fraction(25)
 _INTERLACED_FIELD_ORDERS = frozenset({2, 3, 4, 5})
 

@@ -10,10 +10,16 @@ import hashlib
 import os
 import threading
 import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+import torch
 
 from rfdn_stream.evaluation.resize import Picture, bicubic
 from rfdn_stream.training.crops import REPORT_EVERY, Crops, Report, writing
@@ -23,7 +29,8 @@ Pair = tuple[Picture, Picture]
 
 RECIPE = 1  # raised whenever the same number gives another clip
 FRAMES, KEPT = 8, 3  # of a clip: encoded, and kept, for neighbours teach nearly the same
-FIRST, EVERY, MOST = 64, 4, 2000  # clips at the first step, steps until there is one more, and the last number
+FIRST, EVERY, MOST = 64, 4, 8000  # clips at the first step, steps until there is one more, and the last number
+WORTH_A_PROCESS = 16  # clips; a process takes seconds to start
 FARTHEST = 2.0  # how much smaller than the picture a clip may show it
 SPEED = 6.0  # HR pixels a frame that the view moves by, at most
 CLIPS, STILLS = 1, 2  # what random numbers are for, beside the seed
@@ -35,38 +42,50 @@ class Clips:
     def __init__(self, crops: Crops, seed: int, folder: Path) -> None:
         self._crops, self._seed, self._folder = crops, seed, folder
         self._side, self._scale = crops.side, crops.scale
+        self._settings = (crops.folder, crops.scale, crops.side), seed, folder  # for other processes
 
     @staticmethod
     def count(step: int) -> int:
         """How many clips there are at a step."""
         return min(MOST, FIRST + step // EVERY)
 
-    def frame(self, rng: np.random.Generator, step: int) -> Pair:
-        """LR [S, S, 3] and HR of one frame of one clip, S = `Crops.side`."""
-        number, index = int(rng.integers(self.count(step))), int(rng.integers(KEPT))
-        lr, hr = self._open(number)
-        return lr[index], hr[index]
+    def frame(self, number: int, index: int) -> Pair:
+        """LR [S, S, 3] and HR of one of the KEPT frames of a clip, S = `Crops.side`."""
+        small, large = (KEPT, self._side, self._side, 3), (KEPT, *[self._side * self._scale] * 2, 3)
+        samples, split = self.samples(number), int(np.prod(small))
+        return samples[:split].reshape(small)[index], samples[split:].reshape(large)[index]
 
     def prepare(self, count: int, report: Report) -> None:
-        """Makes the first `count` clips where they are not there yet."""
-        shown = time.monotonic()
-        for number in range(count):
-            self._open(number)
-            if time.monotonic() - shown > REPORT_EVERY:
-                shown = time.monotonic()
-                report(f"encoding training clips: {number + 1} of {count}")
+        """Makes the first `count` clips where they are not there yet; many of them in several processes."""
+        missing = [number for number in range(count) if not (self._folder / f"{number}.npy").exists()]
+        workers = min(os.cpu_count() or 1, len(missing) // WORTH_A_PROCESS)
+        with ExitStack() as stack:
+            if workers > 1:
+                pool = stack.enter_context(
+                    ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (self._settings,))
+                )
+                made: Iterable[object] = pool.map(_work, missing, chunksize=4)
+            else:
+                made = (self.samples(number) for number in missing)
+            shown = time.monotonic()
+            for done, _ in enumerate(made):
+                if time.monotonic() - shown > REPORT_EVERY:
+                    shown = time.monotonic()
+                    report(f"encoding training clips: {done + 1} of {len(missing)}")
 
-    def _open(self, number: int) -> tuple[Picture, Picture]:
-        """LR [K, S, S, 3] and HR [K, S * scale, S * scale, 3] of a clip, read-only."""
+    def samples(self, number: int) -> Picture:
+        """A clip, read-only and flat: LR [K, S, S, 3] and then HR [K, S * scale, S * scale, 3], K = KEPT."""
         path = self._folder / f"{number}.npy"
-        small, large = (KEPT, self._side, self._side, 3), (KEPT, *[self._side * self._scale] * 2, 3)
-        split = int(np.prod(small))
         try:
-            samples = np.load(path, mmap_mode="r")
+            return cast(Picture, np.load(path, mmap_mode="r"))
         except (FileNotFoundError, ValueError, EOFError):  # not made yet, or cut off as the power failed
             self._write(path, self._make(number))
-            samples = np.load(path, mmap_mode="r")
-        return samples[:split].reshape(small), samples[split:].reshape(large)
+            return cast(Picture, np.load(path, mmap_mode="r"))
+
+    @property
+    def nbytes(self) -> int:
+        """Of a clip."""
+        return KEPT * 3 * self._side**2 * (1 + self._scale**2)
 
     def _write(self, path: Path, samples: Picture) -> None:
         unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
@@ -103,6 +122,20 @@ class Clips:
             top, left = np.clip(np.round(place), 0, np.array(picture.shape[:2]) - window).astype(int)
             views.append(bicubic(picture[top : top + window, left : left + window], size, size))
         return views
+
+
+_worker: Clips  # of a process that makes clips and nothing else
+
+
+def _start_worker(settings: tuple[tuple[Path, int, int], int, Path]) -> None:
+    global _worker
+    crops, seed, folder = settings
+    torch.set_num_threads(1)
+    _worker = Clips(Crops(*crops), seed, folder)
+
+
+def _work(number: int) -> None:
+    _worker.samples(number)
 
 
 def open_clips(crops: Crops, seed: int, cache: Path, report: Report) -> Clips:

@@ -11,8 +11,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,7 @@ import numpy.typing as npt
 
 from rfdn_stream.errors import MediaError, RfdnError, UsageError
 from rfdn_stream.evaluation.resize import Picture, shrink
-from rfdn_stream.pipeline import Prefetch
-from rfdn_stream.training.sources import SourceFile, find, pictures, reason, set_aside
+from rfdn_stream.training.sources import VIDEOS, SourceFile, find, pictures, reason, set_aside
 
 RECIPE = 1  # raised whenever the same files give another cache
 LR_SIDE = 96
@@ -33,6 +34,7 @@ LR_SIDE = 96
 FLAT = 2.0
 PIXELS, ABOUT = "pixels.bin", "about.json"
 REPORT_EVERY = 5.0  # seconds
+MOST_THREADS = 8  # that read pictures; each holds one or two of them
 
 Report = Callable[[str], None]
 Crop = npt.NDArray[np.int64]
@@ -64,7 +66,7 @@ class Crops:
     """The pictures of some folders, and the crops in them that are worth training on.
 
     Attributes:
-        key: names the pictures and everything that was made of them.
+        folder: of the cache; `key`, its name, names the pictures and everything that was made of them.
         side: of a crop in LR pixels; in HR, `scale` times that.
         training: int64 [n, 3], the crops.
         held_out: those of pictures that are set aside, never in `training`.
@@ -74,6 +76,7 @@ class Crops:
 
     def __init__(self, folder: Path, scale: int, side: int) -> None:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        self.folder = folder
         self.key = folder.name
         self.scale = scale
         self.side = side
@@ -86,6 +89,17 @@ class Crops:
         is_aside = np.isin(crops[:, 0], sorted(aside))
         self.training, self.held_out = crops[~is_aside], crops[is_aside]
         self.images = len(self._entries) - len(aside), len(aside)
+
+    @property
+    def samples(self) -> Picture:
+        """All pictures' samples, read-only and flat; `places` says where which lie."""
+        return self._pixels
+
+    def places(self) -> npt.NDArray[np.int64]:
+        """For each picture where its LR and its HR samples begin in `samples`, and its LR width: int64 [n, 3]."""
+        return np.array(
+            [(e.offset + 3 * e.height * e.width * self.scale**2, e.offset, e.width) for e in self._entries], np.int64
+        )
 
     def picture(self, index: int) -> tuple[Picture, Picture]:
         """LR and HR of a picture, read-only views of the cache."""
@@ -179,25 +193,22 @@ def _build(files: Sequence[SourceFile], scale: int, side: int, folder: Path, rep
     about, sizes = _About(), []
     report(f"unpacking {len(files)} training files into {folder.parent} (once)")
     shown = time.monotonic()
-    with (folder / PIXELS).open("wb") as pixels, Prefetch(_all_pictures(files, about.skipped), 2) as found:
-        for number, file, name, hr in found:
-            height, width = (n // scale for n in hr.shape[:2])
+    with (folder / PIXELS).open("wb") as pixels, closing(_all_pictures(files, scale, side, about.skipped)) as found:
+        for number, file, name, picture in found:
+            height, width = picture.hr.shape[0] // scale, picture.hr.shape[1] // scale
             sizes.append((width * scale, height * scale))
             if min(height, width) < side:
-                too_small = f"{file.name}: {hr.shape[1]}x{hr.shape[0]} is too small"
+                too_small = f"{file.name}: {picture.hr.shape[1]}x{picture.hr.shape[0]} is too small"
                 about.skipped += [] if too_small in about.skipped else [too_small]  # a video's frames are all alike
                 continue
-            hr = np.ascontiguousarray(hr[: height * scale, : width * scale])
-            origins = list(_origins(hr, scale, side))
-            kept = [origin for origin in origins if not _is_flat(hr, *origin, scale, side)]
-            about.flat += len(origins) - len(kept)
-            if not kept:
+            about.flat += picture.flat
+            if not picture.kept:
                 about.skipped.append(f"{name}: flat all over")
                 continue
-            about.crops += [(len(about.pictures), row, column) for row, column in kept]
+            about.crops += [(len(about.pictures), row, column) for row, column in picture.kept]
             about.pictures.append(Entry(name, file.name, height, width, pixels.tell()))
-            pixels.write(hr)
-            pixels.write(np.ascontiguousarray(shrink(hr, scale)))
+            pixels.write(picture.hr)
+            pixels.write(picture.lr)
             if time.monotonic() - shown > REPORT_EVERY:
                 shown = time.monotonic()
                 report(f"unpacking: {number + 1} of {len(files)} files, {len(about.crops)} crops")
@@ -209,13 +220,60 @@ def _build(files: Sequence[SourceFile], scale: int, side: int, folder: Path, rep
     (folder / ABOUT).write_text(text, encoding="utf-8")
 
 
-def _all_pictures(files: Sequence[SourceFile], skipped: list[str]) -> Iterator[tuple[int, SourceFile, str, Picture]]:
-    for number, file in enumerate(files):
+@dataclass(frozen=True)
+class _Prepared:
+    """A picture cut to whole LR pixels, its LR, the crops worth keeping, and how many are flat.
+
+    One that is too small has only its HR.
+    """
+
+    hr: Picture
+    lr: Picture
+    kept: list[tuple[int, int]] = field(default_factory=list)
+    flat: int = 0
+
+
+def _prepared(hr: Picture, scale: int, side: int) -> _Prepared:
+    height, width = (n // scale for n in hr.shape[:2])
+    if min(height, width) < side:
+        return _Prepared(hr, hr[:0])
+    hr = np.ascontiguousarray(hr[: height * scale, : width * scale])
+    origins = list(_origins(hr, scale, side))
+    kept = [origin for origin in origins if not _is_flat(hr, *origin, scale, side)]
+    lr = np.ascontiguousarray(shrink(hr, scale)) if kept else hr[:0]
+    return _Prepared(hr, lr, kept, len(origins) - len(kept))
+
+
+def _all_pictures(
+    files: Sequence[SourceFile], scale: int, side: int, skipped: list[str]
+) -> Generator[tuple[int, SourceFile, str, _Prepared]]:
+    """Every picture that can be read, in order; the next few images are read and shrunk on other threads meanwhile."""
+
+    def read(file: SourceFile) -> Iterator[tuple[str, _Prepared] | str]:
         try:
             for name, picture in pictures(file):
-                yield number, file, name, picture
+                yield name, _prepared(picture, scale, side)
         except (RfdnError, OSError) as failure:
-            skipped.append(reason(failure, file))
+            yield reason(failure, file)
+
+    def begin(file: SourceFile) -> Callable[[], Iterable[tuple[str, _Prepared] | str]]:
+        if file.path.suffix.lower() in VIDEOS:  # many pictures, one at a time
+            return lambda: read(file)
+        return pool.submit(lambda: list(read(file))).result
+
+    workers = min(MOST_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        ahead = deque(map(begin, files[:workers]))
+        try:
+            for number, file in enumerate(files):
+                for found in ahead.popleft()():
+                    if isinstance(found, str):
+                        skipped.append(found)
+                    else:
+                        yield number, file, *found
+                ahead.extend(map(begin, files[number + workers : number + workers + 1]))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _origins(hr: Picture, scale: int, side: int) -> Iterator[tuple[int, int]]:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import platformdirs
 import torch
 
 from rfdn_stream.errors import UsageError
 from rfdn_stream.evaluation.resize import Picture
 from rfdn_stream.pipeline import Prefetch
-from rfdn_stream.training.clips import Clips, open_clips, still
+from rfdn_stream.training.clips import KEPT, Clips, open_clips, still
 from rfdn_stream.training.crops import Crop, Crops, detail, open_crops
 
 BATCHES_AHEAD = 4
@@ -25,6 +26,8 @@ NAMED = 5  # files that were passed over and are named
 
 Degrade = Literal["clean", "video"]
 Pair = tuple[Picture, Picture]
+Numbers = npt.NDArray[np.int64]
+type Sides[T: np.generic] = tuple[npt.NDArray[T], npt.NDArray[T]]
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,26 @@ class DataOptions:
             raise UsageError(f"the clean share is {self.clean_share}; it must be from 0 to 1")
 
 
+@dataclass(frozen=True)
+class Draw:
+    """What a batch is made of, N patches: arrays [N].
+
+    Args:
+        worn: whether a patch comes out of a clip; else it is clean.
+        crop: number of a clean patch's crop; clip, frame: of one that is not.
+        row, column: where in the crop, or in the frame, its top left lies, in LR pixels.
+        way: how it is turned (`turned`).
+    """
+
+    worn: npt.NDArray[np.bool]
+    crop: Numbers
+    clip: Numbers
+    frame: Numbers
+    row: Numbers
+    column: Numbers
+    way: Numbers
+
+
 class Batches:
     """The batches of a training run. Made by `open_batches`.
 
@@ -78,9 +101,9 @@ class Batches:
     """
 
     def __init__(self, options: DataOptions, crops: Crops, clips: Clips | None) -> None:
-        self._options = options
-        self._crops = crops
-        self._clips = clips
+        self.options = options
+        self.crops = crops
+        self.clips = clips
         pairs = [crops.around(crop, HELD_OUT_SIDE) for crop in _richest(crops)]
         if clips is not None:
             pairs = [still(pair, number) for number, pair in enumerate(pairs)]
@@ -93,24 +116,41 @@ class Batches:
         Returns:
             LR float32 [N, 3, P, P] and HR float32 [N, 3, P * scale, P * scale], RGB in [0, 1], channels last in memory.
         """
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self._options.seed, step))))
-        patches = [turned(self._patch(rng, step), int(rng.integers(8))) for _ in range(self._options.batch)]
+        drawn = self.draw(step)
+        patches = [turned(self._patch(drawn, n), int(way)) for n, way in enumerate(drawn.way)]
         lr, hr = zip(*patches, strict=True)
         return tensor(lr), tensor(hr)
+
+    def draw(self, step: int) -> Draw:
+        """What batch number `step` is made of: anywhere in any crop, or in any clip that there is at that step."""
+        options, n = self.options, self.options.batch
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((options.seed, step))))
+        clips = 0 if self.clips is None else self.clips.count(step)
+        row, column = rng.integers(self.crops.side - options.patch + 1, size=(2, n))
+        return Draw(
+            worn=(rng.random(n) >= options.clean_share) & (clips > 0),
+            crop=rng.integers(len(self.crops.training), size=n),
+            clip=rng.integers(max(clips, 1), size=n),
+            frame=rng.integers(KEPT, size=n),
+            row=row,
+            column=column,
+            way=rng.integers(8, size=n),
+        )
 
     def stream(self, start: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches `start`, `start` + 1, ... without end, made ahead on a thread that ends as the iterator is closed."""
         with Prefetch(map(self, itertools.count(start)), BATCHES_AHEAD) as batches:
             yield from batches
 
-    def _patch(self, rng: np.random.Generator, step: int) -> Pair:
-        """A patch from anywhere in any crop, or in any clip that there is at that step."""
-        down, right = rng.integers(self._crops.side - self._options.patch + 1, size=2)
-        if self._clips is not None and rng.random() >= self._options.clean_share:
-            lr, hr = self._clips.frame(rng, step)
-            return part(lr, hr, down, right, self._options.patch, self._options.scale)
-        index, row, column = self._crops.training[rng.integers(len(self._crops.training))]
-        return self._crops.cut(index, row + down, column + right, self._options.patch, self._options.patch)
+    def _patch(self, drawn: Draw, n: int) -> Pair:
+        """Patch number `n`, not turned yet."""
+        row, column, side = int(drawn.row[n]), int(drawn.column[n]), self.options.patch
+        if drawn.worn[n]:
+            assert self.clips is not None
+            lr, hr = self.clips.frame(int(drawn.clip[n]), int(drawn.frame[n]))
+            return part(lr, hr, row, column, side, self.options.scale)
+        index, top, left = self.crops.training[drawn.crop[n]]
+        return self.crops.cut(index, top + row, left + column, side, side)
 
 
 def open_batches(options: DataOptions, report: Callable[[str], None]) -> Batches:
@@ -149,7 +189,7 @@ def part(lr: Picture, hr: Picture, row: int, column: int, side: int, scale: int)
     return lr[row : row + side, column : column + side], hr[top : top + side * scale, left : left + side * scale]
 
 
-def turned(pair: Pair, way: int) -> Pair:
+def turned[T: np.generic](pair: Sides[T], way: int) -> Sides[T]:
     """LR and HR in one of the 8 ways that a square can lie: a flip (1), and quarter turns (2, 4, 6)."""
     lr, hr = (np.rot90(side[:, ::-1] if way % 2 else side, way // 2) for side in pair)
     return lr, hr

@@ -25,6 +25,7 @@ from rfdn_stream.frame import ColorSpec, pixel_format
 from rfdn_stream.kernels import cpu
 from rfdn_stream.media.frames import plane_views
 from rfdn_stream.media.probe import media_errors
+from rfdn_stream.media.steady import x264_params
 
 RATE = 25
 BT709 = ColorSpec("bt709")
@@ -83,7 +84,11 @@ Drawn = tuple[str, dict[str, float], dict[str, str]]
 
 
 def _x264(rng: np.random.Generator) -> Drawn:
-    options = {"crf": f"{rng.uniform(15, 32):.1f}", "preset": str(rng.choice(PRESETS))}
+    options = {
+        "crf": f"{rng.uniform(15, 32):.1f}",
+        "preset": str(rng.choice(PRESETS)),
+        "x264-params": ":".join(x264_params()),
+    }
     return "h264", {"yuv420p": 0.9, "yuv422p": 0.04, "yuv444p": 0.06}, options
 
 

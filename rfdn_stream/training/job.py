@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import statistics
@@ -19,8 +18,10 @@ from rfdn_stream.nets.base import Network, named
 from rfdn_stream.training.config import TrainConfig, begin, check_unchanged, with_steps
 from rfdn_stream.training.data import Batches, DataOptions, open_batches
 from rfdn_stream.training.held_out import HeldOut
-from rfdn_stream.training.loop import LOG, LogReporter, Loop, Reporter, stream_from
+from rfdn_stream.training.loop import LOG, BatchStream, LogReporter, Loop, Reporter, stream_from
 from rfdn_stream.training.network import choose_network, network_name, new_network, take_weights
+from rfdn_stream.training.recorded import RecordedTrainer
+from rfdn_stream.training.resident import Resident, fits
 from rfdn_stream.training.results import WEIGHTS, Facts, recipe
 from rfdn_stream.training.state import load_state
 from rfdn_stream.training.trainer import Trainer, choose_device, train_precision
@@ -30,6 +31,7 @@ log = logging.getLogger("rfdn_stream")
 BEGINNINGS = {"random": "random weights", "bicubic": "random weights that begin as bicubic enlargement"}
 TRIAL_SECONDS = 6.0
 TRIAL_STEPS = 20
+WORTH_COMPILING = 5000  # steps on a card
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,9 @@ def train(
     if dry_run:
         return None
     out.mkdir(exist_ok=True)
-    trainer = Trainer(config, net, place)
-    loop = Loop(out, trainer, batches, held_out, facts, reporter, 60 * save_minutes, {"places": places}, state)
+    trainer = _trainer(config, net, place)
+    stream = _on_device(batches, config, place, reporter)
+    loop = Loop(out, trainer, stream, held_out, facts, reporter, 60 * save_minutes, {"places": places}, state)
     loop.run()
     return TrainResult.of(out, loop.best, facts)
 
@@ -173,11 +176,30 @@ def _open_data(config: TrainConfig, places: dict[str, Any], reporter: Reporter) 
     return open_batches(options, reporter.note)
 
 
+def _trainer(config: TrainConfig, net: Network, place: torch.device) -> Trainer:
+    """Recorded where that is possible; compiled, too, where so many steps follow that it pays."""
+    if place.type != "cuda" or train_precision(config.precision, place)[0] == "fp16":
+        return Trainer(config, net, place)
+    return RecordedTrainer(config, net, place, compiled=config.steps >= WORTH_COMPILING)
+
+
+def _on_device(batches: Batches, config: TrainConfig, place: torch.device, reporter: Reporter) -> BatchStream:
+    """Batches cut on the card, where their pictures fit into its memory; clips are made before the first step then."""
+    if place.type != "cuda":
+        return batches
+    if batches.clips is not None:
+        batches.clips.prepare(batches.clips.count(config.steps), reporter.note)
+    if not fits(batches, config.steps, place):
+        reporter.note("the pictures do not fit into the card's memory; the processor cuts the batches")
+        return batches
+    return Resident(batches, config.steps, place)
+
+
 def _time(
     config: TrainConfig, net: Network, batches: Batches, held_out: HeldOut, place: torch.device
 ) -> tuple[float, float]:
     """Seconds of a step, its batch included, and of an evaluation; measured on a copy of the network."""
-    trainer = Trainer(config, copy.deepcopy(net), place)
+    trainer = _trainer(config, net, place)
     times: list[float] = []
     with stream_from(batches, 0) as stream:
         end = time.monotonic() + TRIAL_SECONDS

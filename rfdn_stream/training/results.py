@@ -64,7 +64,7 @@ def save_weights(folder: Path, trainer: Trainer, config: TrainConfig, facts: Fac
         metadata["licence"] = config.licence
     if psnr is not None:
         metadata["held_out_psnr_y"] = f"{psnr:.4f}"
-    checkpoint.save(folder / WEIGHTS, trainer.ema, metadata)
+    checkpoint.save(folder / WEIGHTS, trainer.averaged(), metadata)
 
 
 def save_card(
@@ -80,9 +80,9 @@ def save_card(
         seconds: of training so far.
     """
     card = {
-        "architecture": trainer.net.metadata(),
+        "architecture": trainer.plain.metadata(),
         "scale": config.network.scale,
-        "parameters": sum(p.numel() for p in trainer.net.parameters()),
+        "parameters": sum(p.numel() for p in trainer.plain.parameters()),
         "value_range": "0..1",
         "weights": {"file": WEIGHTS, **best},
         "held_out": {"pictures": facts.pictures, "bicubic_psnr_y": facts.bicubic},

@@ -1,0 +1,350 @@
+"""RFDN by the fused kernels: weights packed once, then one launch after the other, each layer's map read and written
+once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from rfdn_stream.engines.fused import kernels
+from rfdn_stream.nets.blocks import NEGATIVE_SLOPE, RFDB
+from rfdn_stream.nets.rfdn import RFDN
+
+LEAST = 16  # channels; what a tensor core sums up at a time in 16 bits
+MOST = 64  # channels: nine matrices of 64 x 64 are what fits beside the maps into a card's shared memory
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the 3x3 convolutions run.
+
+    Args:
+        strip: which of the two forms (see `kernels`).
+        pixels: that a program takes at once; of a tile 16 across.
+        warps: of 32 threads each.
+        turns: rows of a strip in a turn of its loop; with three, registers keep their places.
+        stages: of the loop's loads that are under way at once.
+        together: programs that a multiprocessor has room for, of the strip form.
+    """
+
+    strip: bool
+    pixels: int
+    warps: int
+    turns: int = 1
+    stages: int = 1
+    together: int = 1
+
+
+STRIP = Choice(strip=True, pixels=64, warps=4, turns=3, together=2)
+TAPS = Choice(strip=False, pixels=128, warps=4, stages=3)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A convolution's: [inputs, outputs], [9, inputs, outputs] or [parts, inputs, outputs]; and float32 [outputs]."""
+
+    matrix: torch.Tensor
+    bias: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Attention:
+    """ESA's, its 1x1 convolutions that follow each other multiplied."""
+
+    near: Weights
+    small: tuple[Weights, ...]  # conv2, conv_max, conv3, conv3_
+    mask: Weights
+    far: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Block:
+    """An RFDB's."""
+
+    distil: tuple[Weights, ...]
+    refine: tuple[Weights, ...]
+    last: Weights
+    fuse: Weights
+    esa: Attention | None
+    cca: nn.Module | None
+    residual: bool
+
+
+def padded(channels: int) -> int:
+    """The power of two that so many channels are kept in."""
+    return max(LEAST, 1 << (channels - 1).bit_length())
+
+
+class FusedNetwork:
+    """An RFDN of RFDBs, [N, 3, H, W] of any strides to [N, 3, scale*H, scale*W], by the kernels.
+
+    Args:
+        network: folded for inference, float32 on the CPU.
+        device, dtype: a card's, and float16 or bfloat16.
+        choice: how its 3x3 convolutions run.
+
+    Raises:
+        ValueError: a network that the kernels have no form of; says which.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype, choice: Choice = STRIP) -> None:
+        if not (isinstance(network, RFDN) and network.folded and network.options.block == "rfdb"):
+            raise ValueError("it runs RFDN in its published forms alone")
+        self.options = network.options
+        if self.options.channels > MOST:
+            raise ValueError(f"it runs networks of up to {MOST} channels, not {self.options.channels}")
+        self._channels, self._distilled = padded(self.options.channels), padded(self.options.distilled)
+        self._device, self._dtype, self.choice = device, dtype, choice
+        self._processors = 1
+        if device.type == "cuda":
+            self._processors = torch.cuda.get_device_properties(device).multi_processor_count
+        self._head = self._packed(*_head(network.fea_conv), LEAST * 2, self._channels)
+        self._blocks = [self._block(network.get_submodule(name)) for name in network.block_names]
+        self._fuse = self._conv(network.c[0], parts=self.options.blocks)
+        self._deep = self._conv(network.LR_conv)
+        self._last = self._packed(*_interleaved(network.upsampler[0], self.options.scale))
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Held at once for each input pixel: the first features, all blocks' results, and what a block works with."""
+        maps = self.options.blocks + 1 + 3
+        return 2 * (maps * self._channels + 3 * self._distilled + LEAST) + 8 * self.options.scale**2
+
+    @torch.inference_mode()
+    def __call__(self, picture: torch.Tensor) -> torch.Tensor:
+        count, _, height, width = picture.shape
+        shape, channels = (count, height, width), self._channels
+        shallow = self._head_conv(picture)
+        deep = self._empty(self.options.blocks, *shape, channels)
+        for block, source, target in zip(self._blocks, (shallow, *deep), deep):
+            self._run_block(block, source, target)
+        fused, y = self._empty(*shape, channels), self._empty(*shape, channels)
+        self._pixelwise(
+            kernels.fuse, prod(shape), deep, self._fuse.matrix, self._fuse.bias, fused, prod(shape),
+            COUNT=len(deep), C=channels, SLOPE=NEGATIVE_SLOPE,
+        )  # fmt: skip
+        self._conv3x3(fused, self._deep, y, add=shallow)
+        scale = self.options.scale
+        result = self._empty(count, scale * height, scale * width, 4)
+        self._conv3x3(y, self._last, result, scale=scale)
+        return result[..., :3].permute(0, 3, 1, 2)
+
+    # Layers
+
+    def _head_conv(self, picture: torch.Tensor) -> torch.Tensor:
+        count, _, height, width = picture.shape
+        total, y = count * height * width, self._empty(count, height, width, self._channels)
+        self._pixelwise(
+            kernels.head, total, picture, self._head.matrix, self._head.bias, y, height, width, *picture.stride(), total,
+            N=self._channels,
+        )  # fmt: skip
+        return y
+
+    def _run_block(self, block: Block, x: torch.Tensor, y: torch.Tensor) -> None:
+        """`y` becomes what the block makes of `x`, both [N, H, W, channels]."""
+        shape, maps, distilled = x.shape[:3], [x], []
+        for refine, distil in zip(block.refine, block.distil):
+            maps.append(torch.empty_like(x))
+            distilled.append(self._empty(*shape, self._distilled))
+            self._conv3x3(*maps[-2:][:1], refine, maps[-1], slope=NEGATIVE_SLOPE, distil=distil, part=distilled[-1])
+            del maps[0]
+        fused, near = torch.empty_like(x), self._empty(*shape, LEAST) if block.esa else x
+        self._close(block, maps[-1], distilled, fused, near)
+        if block.esa:
+            self._attend(block.esa, fused, near, y, x if block.residual else None)
+            return
+        assert block.cca is not None
+        seen = block.cca(fused.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        torch.mul(fused, seen, out=y) if not block.residual else torch.addcmul(x, fused, seen, out=y)
+
+    def _conv3x3(
+        self, x: torch.Tensor, weights: Weights, y: torch.Tensor, *, slope: float = 1.0, add: torch.Tensor | None = None,
+        distil: Weights | None = None, part: torch.Tensor | None = None, scale: int = 0,
+    ) -> None:  # fmt: skip
+        """`y` becomes the convolution of `x`; `part` that of `distil`."""
+        if distil is None:
+            distil, depth = weights, 0
+        else:
+            depth = self._distilled
+        self._launch(
+            (kernels.step_strip, kernels.step_taps), x, weights.matrix, weights.bias, y, x if add is None else add,
+            distil.matrix, distil.bias, y if part is None else part,
+            K=x.shape[-1], N=weights.matrix.shape[-1], D=depth, SLOPE=slope, ADD=add is not None, SCALE=scale,
+        )  # fmt: skip
+
+    def _close(
+        self, block: Block, x: torch.Tensor, parts: list[torch.Tensor], fused: torch.Tensor, near: torch.Tensor
+    ) -> None:
+        """`fused` becomes a block's map before its attention, `near` the attention's first."""
+        first = block.esa.near if block.esa else block.fuse
+        self._launch(
+            (kernels.close_strip, kernels.close_taps), x, block.last.matrix, block.last.bias, *parts,
+            block.fuse.matrix, block.fuse.bias, fused, first.matrix, first.bias, near,
+            K=self._channels, D=self._distilled, I=LEAST if block.esa else 0, SLOPE=NEGATIVE_SLOPE,
+        )  # fmt: skip
+
+    def _attend(
+        self, esa: Attention, x: torch.Tensor, near: torch.Tensor, y: torch.Tensor, add: torch.Tensor | None
+    ) -> None:
+        """`y` becomes ESA's result for `x`."""
+        count, height, width, _ = x.shape
+        far = self._small(near, esa.small[0], stride=2, padding=0)
+        far = self._pool(far)
+        far = self._small(far, esa.small[1], relu=True)
+        far = self._small(far, esa.small[2], relu=True)
+        far = self._small(far, esa.small[3])
+        _, rows, columns, _ = far.shape
+        total = count * height * width
+        self._pixelwise(
+            kernels.mask, total, x, far, esa.mask.matrix, esa.far, esa.mask.bias, y, x if add is None else add,
+            height, width, rows, columns, rows / height, columns / width, total,
+            C=self._channels, I=LEAST, ADD=add is not None,
+        )  # fmt: skip
+
+    def _small(
+        self, x: torch.Tensor, weights: Weights, *, stride: int = 1, padding: int = 1, relu: bool = False
+    ) -> torch.Tensor:
+        count, height, width, channels = x.shape
+        rows, columns = ((side + 2 * padding - 3) // stride + 1 for side in (height, width))
+        y, total = self._empty(count, rows, columns, channels), count * rows * columns
+        self._pixelwise(
+            kernels.small, total, x, weights.matrix, weights.bias, y, height, width, rows, columns, total,
+            I=channels, STRIDE=stride, PADDING=padding, RELU=relu,
+        )  # fmt: skip
+        return y
+
+    def _pool(self, x: torch.Tensor) -> torch.Tensor:
+        count, height, width, channels = x.shape
+        rows, columns = ((side - 7) // 3 + 1 for side in (height, width))
+        y, total = self._empty(count, rows, columns, channels), count * rows * columns
+        self._pixelwise(kernels.pool, total, x, y, height, width, rows, columns, total, I=channels, pixels=64)
+        return y
+
+    # Launching
+
+    def _launch(self, forms: tuple[Any, Any], x: torch.Tensor, *arguments: Any, **constants: Any) -> None:
+        """A 3x3 convolution of `x`, in the form that is chosen."""
+        count, height, width, _ = x.shape
+        how = self.choice
+        if how.strip:
+            strips = -(-width // how.pixels)
+            rows = rows_of_a_strip(height, count * strips, self._processors * how.together)
+            grid = (count * strips * -(-height // rows),)
+            sizes, shape = (height, width, rows), {"TURNS": how.turns}
+        else:
+            grid = (count * -(-height // (how.pixels // 16)) * -(-width // 16),)
+            sizes, shape = (height, width), {"ACROSS": 16}
+        kernel = forms[0 if how.strip else 1]
+        kernel[grid](
+            x, *arguments, *sizes, **constants, M=how.pixels, STAGES=how.stages, num_warps=how.warps, **shape
+        )  # fmt: skip
+
+    def _pixelwise(self, kernel: Any, total: int, *arguments: Any, pixels: int = 128, **constants: Any) -> None:
+        kernel[(-(-total // pixels),)](*arguments, **constants, M=pixels, num_warps=4)
+
+    def _empty(self, *shape: int) -> torch.Tensor:
+        return torch.empty(shape, dtype=self._dtype, device=self._device)
+
+    # Packing
+
+    def _block(self, block: nn.Module) -> Block:
+        assert isinstance(block, RFDB)
+        steps = range(1, 4)
+        attention = block.get_submodule(block.attention)
+        esa = self._attention(attention) if block.attention == "esa" else None
+        return Block(
+            distil=tuple(self._conv(block.get_submodule(f"c{k}_d")) for k in steps),
+            refine=tuple(self._conv(block.get_submodule(f"c{k}_r")) for k in steps),
+            last=self._conv(block.c4),
+            fuse=self._conv(block.c5, parts=4),
+            esa=esa,
+            cca=None if esa else _wider(attention, self._channels).to(self._device, self._dtype),
+            residual=block.residual,
+        )
+
+    def _attention(self, esa: nn.Module) -> Attention:
+        (w1, b1), (w_f, b_f), (w4, b4) = (_pointwise(esa.get_submodule(name)) for name in ("conv1", "conv_f", "conv4"))
+        through = w_f @ w4
+        return Attention(
+            near=self._packed(w1, b1, self._channels, LEAST),
+            small=tuple(self._conv(esa.get_submodule(name)) for name in ("conv2", "conv_max", "conv3", "conv3_")),
+            mask=self._packed(w1 @ through, b1 @ through + b_f @ w4 + b4, self._channels, self._channels),
+            far=self._packed(w4, b4, LEAST, self._channels).matrix,
+        )
+
+    def _conv(self, conv: nn.Module, parts: int = 1) -> Weights:
+        """A convolution, of which 1x1 ones may take several maps."""
+        assert isinstance(conv, nn.Conv2d)
+        outputs, inputs = conv.weight.shape[:2]
+        matrix = conv.weight.reshape(outputs, parts, inputs // parts, -1).permute(3, 1, 2, 0)  # [taps, parts, in, out]
+        return self._packed(matrix.flatten(0, 1).squeeze(0), conv.bias, padded(inputs // parts), padded(outputs))
+
+    def _packed(self, matrix: torch.Tensor, bias: Any, inputs: int, outputs: int) -> Weights:
+        """[..., inputs, outputs], padded with zeros."""
+        matrix = F.pad(matrix, (0, outputs - matrix.shape[-1], 0, inputs - matrix.shape[-2]))
+        bias = F.pad(bias, (0, outputs - len(bias)))
+        return Weights(
+            matrix.to(self._device, self._dtype).contiguous(), bias.to(self._device, torch.float32).contiguous()
+        )
+
+
+def rows_of_a_strip(height: int, strips: int, programs: int) -> int:
+    """How many rows a program takes, so that all programs are under way at once, or in as few rounds as it needs.
+
+    Each program loads two rows more than it makes: that asks for long strips; short ones spread better.
+    """
+    best = height
+    cost = float("inf")
+    for chunks in range(1, height + 1):
+        rows = -(-height // chunks)
+        rounds = -(-strips * -(-height // rows) // programs)
+        if rounds * (rows + 4) < cost:
+            best, cost = rows, rounds * (rows + 4)
+        if rows <= 4:
+            break
+    return best
+
+
+def _head(conv: nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """[27, outputs]: rows, columns, then channels."""
+    assert conv.bias is not None
+    return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias
+
+
+def _pointwise(conv: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """A 1x1 convolution as a matrix [inputs, outputs]."""
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.bias is not None
+    return conv.weight.flatten(1).T, conv.bias
+
+
+def _interleaved(conv: nn.Conv2d, scale: int) -> tuple[torch.Tensor, torch.Tensor, int, int]:
+    """The last convolution, its outputs as pixels lie: [scale, scale, 4], a fourth channel of zeros; and its padding."""
+    inputs, outputs = padded(conv.in_channels), padded(4 * scale * scale)
+    weight = conv.weight.flatten(2).permute(2, 1, 0).unflatten(2, (3, scale * scale))  # [9, in, 3, scale^2]
+    assert conv.bias is not None
+    bias = conv.bias.unflatten(0, (3, scale * scale))
+    weight, bias = F.pad(weight.mT, (0, 1)).flatten(2), F.pad(bias.T, (0, 1)).flatten()
+    return weight, bias, inputs, outputs
+
+
+def _wider(attention: nn.Module, channels: int) -> nn.Module:
+    """CCA over maps of that many channels."""
+    import copy
+
+    wider = copy.deepcopy(attention)
+    first, last = wider.get_submodule("conv1"), wider.get_submodule("conv2")
+    assert isinstance(first, nn.Conv2d)
+    assert isinstance(last, nn.Conv2d)
+    more = channels - first.in_channels
+    first.weight = nn.Parameter(F.pad(first.weight, (0, 0, 0, 0, 0, more)), requires_grad=False)
+    last.weight = nn.Parameter(F.pad(last.weight, (0, 0, 0, 0, 0, 0, 0, more)), requires_grad=False)
+    last.bias = nn.Parameter(F.pad(last.bias, (0, more)), requires_grad=False)
+    return wider
