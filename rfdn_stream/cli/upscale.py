@@ -108,6 +108,19 @@ def upscale_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", "-y", help="Replace OUT if it exists.", rich_help_panel=WHAT)
     ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="Throw away what an earlier run has left, instead of going on with it.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
+    keep_job: Annotated[
+        bool,
+        typer.Option("--keep-job", help="Leave the segments' folder beside OUT (docs/jobs.md).", rich_help_panel=WHAT),
+    ] = False,
+    segment: Annotated[float, typer.Option(metavar="SECONDS", hidden=True)] = 10.0,
     suffix: Annotated[
         str,
         typer.Option(metavar="TEXT", help="In a folder: added to names, before the extension.", rich_help_panel=WHAT),
@@ -276,6 +289,9 @@ def upscale_command(
         start=start,
         duration=duration,
         overwrite=overwrite,
+        restart=restart,
+        keep_job=keep_job,
+        segment=segment,
         reporter=reporter,
     )
     if means_folder(target):

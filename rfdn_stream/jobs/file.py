@@ -18,7 +18,7 @@ from rfdn_stream.jobs.opened import opened
 from rfdn_stream.jobs.plan import PLAN, job_folder
 from rfdn_stream.jobs.report import LogReporter, Reporter
 from rfdn_stream.jobs.request import SEGMENT_SECONDS, Request, absolute
-from rfdn_stream.jobs.segmented import begin_job, carry_out, clear_job, new_job, resume_job
+from rfdn_stream.jobs.segmented import begin_job, carry_out, discard_job, new_job, resume_job
 from rfdn_stream.jobs.size import wanted_size
 from rfdn_stream.jobs.video import upscale_video
 from rfdn_stream.media.cuts import find_cuts
@@ -99,7 +99,8 @@ def upscale(
         overwrite: replace an existing target.
         restart: throw away what an earlier run has left, instead of going on with it.
         keep_job: leave the folder of the segments.
-        segment: how long a segment is, at least, in seconds; it ends at a keyframe of the source.
+        segment: how long a segment is, at least, in seconds; it ends at a keyframe of the source. 0 = as short as it
+            can be, also where there is but one.
         workers: processes that do segments at the same time, each on one of the devices where several are named. The
             result is the same as of one. A program of its own needs ``if __name__ == "__main__":`` around the call.
         cluster: a Ray cluster to do them instead: ``auto`` = the one of this machine, or its address.
@@ -170,15 +171,14 @@ def _upscale_video(
 ) -> tuple[int, tuple[int, int]]:
     """In segments where there are several, else in one go. Frames written, and their (width, height)."""
     folder, ending = job_folder(target), {"overwrite": overwrite, "keep_job": keep_job}
-    if folder.is_dir():
+    if restart and folder.is_dir():
+        discard_job(folder)
+    if (folder / PLAN).exists():
         with locked(folder):
-            if restart:
-                clear_job(folder)
-            elif (folder / PLAN).exists():
-                return carry_out(resume_job(source, request, folder), executor(), reporter, **ending)
+            return carry_out(resume_job(source, request, folder), executor(), reporter, **ending)
     with opened(source, target, request, reporter) as job:
         cuts = find_cuts(job.source, request.segment)
-        if not cuts.at:
+        if cuts.reason or not (cuts.at or request.segment == 0):
             if cuts.reason:
                 reporter.note(f"in one go, and to be begun anew if it is interrupted: {cuts.reason}")
             with whole_or_nothing(target) as partial:

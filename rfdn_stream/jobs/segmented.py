@@ -16,7 +16,7 @@ from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.jobs.assemble import assemble
 from rfdn_stream.jobs.executors import Executor
 from rfdn_stream.jobs.journal import Done, Journal
-from rfdn_stream.jobs.lock import LOCK, locked
+from rfdn_stream.jobs.lock import locked
 from rfdn_stream.jobs.opened import Opened, settled
 from rfdn_stream.jobs.plan import PLAN, JobPlan, Segment, differences, load_plan, make_plan, processors, sync_folder
 from rfdn_stream.jobs.report import Reporter, log
@@ -79,11 +79,14 @@ def resume_job(source: Path, request: Request, folder: Path) -> JobPlan:
     return plan
 
 
-def clear_job(folder: Path) -> None:
-    """Throws away what is in a job's folder, which is locked, but the lock."""
-    for path in folder.iterdir():
-        if path.name != LOCK:
-            path.unlink()
+def discard_job(folder: Path) -> None:
+    """Throws a job away.
+
+    Raises:
+        UsageError: a process is working on it.
+    """
+    with locked(folder):
+        shutil.rmtree(folder)
 
 
 def carry_out(
@@ -110,8 +113,10 @@ def carry_out(
         done = [journal.done[segment.index] for segment in plan.segments]
         written, findings = assemble(plan, done, folder / OUTPUT)
         _rename(folder / OUTPUT, target, overwrite=overwrite)
-    except BaseException:
+    except BaseException as failure:
         log.warning("%s in %s; the same command goes on from there", _whole(plan, journal), folder)
+        if isinstance(failure, OSError):
+            raise MediaError(f"the job in {folder} cannot go on: {failure.strerror}") from failure
         raise
     if not keep_job:
         shutil.rmtree(folder)

@@ -71,6 +71,7 @@ class Worker:
             RfdnError: it cannot be done; nothing was left that looks whole.
         """
         job, upscaler, encoding = self._job, self._job.upscaler, self._job.output.encoding
+        check_source(self._plan)
         upscaler.forget()
         reused, kept = upscaler.work.reused, upscaler.work.kept
         begin = None if segment.begin is None else (segment.begin, segment.dts)

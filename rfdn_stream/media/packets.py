@@ -6,6 +6,8 @@ below 0 and no durations, Matroska no decoding times, MP4 nothing that was not f
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import struct
 import zlib
@@ -26,6 +28,8 @@ _HEAD = struct.Struct("<qqBII")  # pts, duration, keyframe, size, crc
 class PacketWriter:
     """Writes such a file. To be used in a ``with`` block; it is there, whole and on the disk, after `finish`.
 
+    Every method raises MediaError where the file cannot be written.
+
     Attributes:
         bytes, checksum: of what is written so far.
         delay: packets by which decoding runs ahead of showing, at most; known after `finish`.
@@ -34,7 +38,8 @@ class PacketWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-        self._file = self._partial.open("wb")
+        with self._writing():
+            self._file = self._partial.open("wb")
         self.bytes = self.checksum = self.delay = 0
         self._times: list[int] = []
         self._write(_MAGIC)
@@ -43,9 +48,9 @@ class PacketWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        if not self._file.closed:
+        with contextlib.suppress(OSError):  # what could not be written before cannot be now
             self._file.close()
-            self._partial.unlink(missing_ok=True)
+        self._partial.unlink(missing_ok=True)
 
     def add(self, packet: Packet[Any]) -> None:
         """Writes one packet, in the order of decoding."""
@@ -57,17 +62,27 @@ class PacketWriter:
 
     def finish(self) -> None:
         """Makes the file last, and gives it its name."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._partial.replace(self.path)
+        with self._writing():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._partial.replace(self.path)
         rank = {pts: place for place, pts in enumerate(sorted(self._times))}
         self.delay = max((place - rank[pts] for place, pts in enumerate(self._times)), default=0)
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        with self._writing():
+            self._file.write(data)
         self.bytes += len(data)
         self.checksum = zlib.crc32(data, self.checksum)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            hint = "; free some space or write to another disk" if error.errno in (errno.ENOSPC, errno.EFBIG) else ""
+            raise MediaError(f"cannot write {self.path}: {error.strerror}{hint}") from error
 
 
 def checksum(path: Path) -> int:
