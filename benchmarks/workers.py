@@ -1,6 +1,6 @@
 """What several workers gain, and what Ray costs.
 
-    uv run python benchmarks/workers.py [--frames 400] [--milliseconds 50] [--no-ray]
+    uv run python benchmarks/workers.py [--frames 400] [--milliseconds 50] [--only workers|ray]
 
 workers  one and two processes at one job, with a network that sleeps, so that only the way of working counts: not even
          a machine of one core is full. Timed from the first frame that a worker has written to the last segment, and
@@ -104,7 +104,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("--milliseconds", type=float, default=50)
-    parser.add_argument("--no-ray", action="store_true")
+    parser.add_argument("--only", choices=("workers", "ray"))
     arguments = parser.parse_args()
     logging.getLogger("rfdn_stream").setLevel(logging.ERROR)
     torch.set_num_threads(1)  # of one processor, as on Ray's node
@@ -113,8 +113,9 @@ def main():
         folder = Path(name)
         source = film(folder / "film.mp4", frames=arguments.frames, gop=25)
         model = save_tiny(folder / "tiny.safetensors")
-        workers(source, folder, model)
-        if not arguments.no_ray:
+        if arguments.only != "ray":
+            workers(source, folder, model)
+        if arguments.only != "workers":
             on_ray(source, folder, model)
 
 

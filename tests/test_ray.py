@@ -3,13 +3,15 @@
 import logging
 import os
 import socket
+import sys
+from dataclasses import replace
 
 import pytest
 
 from rfdn_stream import upscale
 from rfdn_stream.errors import UsageError
-from rfdn_stream.jobs import ray_executor
-from rfdn_stream.jobs.plan import job_folder
+from rfdn_stream.jobs import ray_executor, ray_node
+from rfdn_stream.jobs.plan import job_folder, load_plan
 from rfdn_stream.jobs.ray_executor import RayExecutor
 from rfdn_stream.jobs.report import LogReporter
 from support import film
@@ -96,6 +98,32 @@ def test_a_cluster_that_is_not_there(tiny_model, tmp_path, monkeypatch, address,
     assert "\n" not in str(failure.value)
     assert job_folder(tmp_path / "out.mp4").is_dir()
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_without_ray(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"needs Ray; install it with: pip install 'rfdn-stream\[ray\]'"):
+        next(RayExecutor("auto").run(None, [None], None))
+
+
+def test_a_node_with_other_versions_refuses(tiny_model, tmp_path):
+    """What a node does, in this process: it says what it has, and what the job was begun with."""
+    film(tmp_path / "film.mp4", frames=50, gop=12)
+    upscale(tmp_path / "film.mp4", tmp_path / "out.mp4", model=tiny_model, keep_job=True, **CUT)
+    plan = load_plan(job_folder(tmp_path / "out.mp4"))
+    other = replace(plan, versions={**plan.versions, "PyAV": "1.0"})
+    with pytest.raises(UsageError, match=r"has rfdn-stream .*, not .*PyAV 1\.0.*; install the same there"):
+        ray_node.work(other, plan.segments[0], None, None, None)
+    moved = replace(plan, source=str(tmp_path / "elsewhere.mp4"))
+    assert ray_node.work(moved, plan.segments[0], None, None, None) is None
+    ray_node.scratch(moved).rmdir()  # nothing was put there
+
+
+def test_a_short_video_is_done_here(tiny_model, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    film(tmp_path / "film.mp4", frames=10)
+    upscale(tmp_path / "film.mp4", tmp_path / "out.mp4", model=tiny_model, cluster="nowhere", preset="ultrafast")
+    assert "by one worker, here" in caplog.text
 
 
 def test_nothing_to_do_needs_no_cluster():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,7 +16,7 @@ PIPE_WIDTH = 160  # columns where stderr is no terminal
 
 def upscale_into(
     folder: str,
-    sources: Sequence[Path],
+    sources: Sequence[str],
     suffix: str,
     extension: str | None,
     quiet: bool,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,7 +30,7 @@ def seconds(text: str) -> float:
 
 def upscale_command(
     sources: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="IN",
             help="A video, or an image (PNG, JPEG, WebP, TIFF); - = a video from standard input. Several, "

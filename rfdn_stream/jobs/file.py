@@ -14,7 +14,7 @@ from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.choice import choose_executor
 from rfdn_stream.jobs.dry_run import with_estimate
-from rfdn_stream.jobs.executors import Executor
+from rfdn_stream.jobs.executors import Executor, SerialExecutor
 from rfdn_stream.jobs.image import upscale_image
 from rfdn_stream.jobs.lock import locked
 from rfdn_stream.jobs.opened import opened
@@ -239,6 +239,8 @@ def _upscale_video(
         if cuts.reason or not (cuts.at or request.segment == 0):
             if cuts.reason:
                 reporter.note(f"in one go, and to be begun anew if it is interrupted: {cuts.reason}")
+            if not isinstance(executor(), SerialExecutor):
+                reporter.note("by one worker, here: there are no segments to share out")
             with whole_or_nothing(target, overwrite=overwrite) as partial:
                 return upscale_video(job, partial, request, reporter, verify=verify)
         with new_job(folder):

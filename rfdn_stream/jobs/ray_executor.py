@@ -66,11 +66,16 @@ def _connected(address: str) -> Iterator[Any]:
             _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as failure:
-        raise UsageError(f"{what} ({str(failure).splitlines()[0]}); {help}") from None
+        raise UsageError(f"{what} ({_first_line(failure)}); {help}") from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _first_line(failure: BaseException) -> str:
+    (line, *_) = str(failure).strip().splitlines() or [type(failure).__name__]
+    return line
 
 
 def _knock(address: str) -> None:
@@ -145,8 +150,8 @@ class _Tasks:
             cause = failure.cause
             if isinstance(cause, RfdnError):
                 raise cause from None
-            (text, *_) = str(cause).strip().splitlines() or [""]
-            raise RfdnError(f"unexpected {type(cause).__name__} on a node of the cluster: {text}") from failure
+            what = f"{type(cause).__name__} on a node of the cluster"
+            raise RfdnError(f"unexpected {what}: {_first_line(cause)}") from failure
         except errors.RayError as failure:
             return type(failure).__name__
         return said

@@ -59,6 +59,7 @@ def work(
         raise UsageError(
             f"{socket.gethostname()} has {_listed(here)}, not {_listed(plan.versions)}; install the same there"
         )
+    scratch(plan).mkdir(mode=0o700, exist_ok=True)
     source = _source(plan, copy)
     if source is None:
         return None
@@ -119,7 +120,6 @@ def _source(plan: JobPlan, copy: Copy | None) -> Path | None:
     if copy is None:
         return None
     folder = scratch(plan)
-    folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / own.name
     with (folder / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one process of this node fetches it, the others wait
@@ -151,7 +151,7 @@ def _model(plan: JobPlan, weights: Weights | None) -> str | None:
             write_whole(known.path, weights.content)
         return plan.request.model
     path = scratch(plan) / plan.weights / weights.name
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     if not path.exists():
         write_whole(path, weights.content)
     return str(path)
