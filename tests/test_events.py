@@ -108,7 +108,8 @@ def test_a_dry_run_for_people(tmp_path, tiny_model, rich, capfd):
     assert run(["upscale", str(rich), str(tmp_path / "o.mp4"), "--model", str(tiny_model), "--dry-run", *FAST]) == 0
     out, err = capfd.readouterr()
     for text in (
-        "in:         64x48 yuv420p, h264, 25 fps", "out:        128x96 yuv420p, libx264 crf 16 preset ultrafast, MP4",
+        "in:         64x48 yuv420p, h264, 25 fps", "out:        128x96 yuv420p, libx264 crf 16 preset ultrafast",
+        ", MP4\n",
         "matrix bt601, range limited, siting left", "(guessed: matrix, range)", "network:    x2: tiny-x2 on cpu",
         "kept:       audio #1 (aac)", "converted:  subtitle #2 (subrip) to mov_text",
         "dropped:    attachment #4 (font.ttf) (MP4 has no attachments; .mkv has)", "for about 39 frames",

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from rfdn_stream.frame import ColorSpec, Frame, VideoInfo
+from rfdn_stream.media.hdr import StaticHdr
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.passthrough import LABELS, describe_stream
 from rfdn_stream.media.source import Source
@@ -169,7 +170,7 @@ def of_video(source: Source, plan: OutputPlan, network: str, scale: int, size: t
         kind="video",
         source=before,
         target=Picture.of(target, label, encoding.codec, size, pixels, encoding.color),
-        options=dict(encoding.options),
+        options=encoding.with_hdr(StaticHdr.of(source.first.origin)),
         engine=network,
         scale=scale,
         frames=expected_frames(info) or None,
