@@ -41,6 +41,7 @@ def job(folder, frames, through_network, queue):
     from rfdn_stream import Upscaler
     from rfdn_stream.jobs.opened import LARGE_PICTURE, Opened
     from rfdn_stream.jobs.report import LogReporter
+    from rfdn_stream.jobs.request import Request
     from rfdn_stream.jobs.video import upscale_video
     from rfdn_stream.media.output import plan_output
     from rfdn_stream.media.reader import open_source
@@ -69,7 +70,7 @@ def job(folder, frames, through_network, queue):
         size = upscaler.size_of(source.info.width, source.info.height)
         if size[0] * size[1] > LARGE_PICTURE:
             return_large_blocks()
-        upscale_video(Opened(source, plan_output(source, out), upscaler, size), out, LogReporter())
+        upscale_video(Opened(out, source, plan_output(source, out), upscaler, size), out, Request(), LogReporter())
     queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

@@ -32,6 +32,7 @@ import torch
 from rfdn_stream import Upscaler
 from rfdn_stream.jobs.opened import Opened
 from rfdn_stream.jobs.report import LogReporter
+from rfdn_stream.jobs.request import Request
 from rfdn_stream.jobs.video import upscale_video
 from rfdn_stream.media.output import plan_output
 from rfdn_stream.media.reader import open_source
@@ -102,7 +103,9 @@ def main() -> None:
         def job():
             with open_source(clip, duration=duration) as source, replaying() as upscaler:
                 plan = plan_output(source, made)
-                upscale_video(Opened(source, plan, upscaler, (big[0].width, big[0].height)), made, LogReporter())
+                upscale_video(
+                    Opened(made, source, plan, upscaler, (big[0].width, big[0].height)), made, Request(), LogReporter()
+                )
 
         def encoder():
             with VideoFileSink(made, source, plan, (big[0].width, big[0].height)) as sink:

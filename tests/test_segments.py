@@ -83,6 +83,9 @@ class StopAfter:
     def note(self, text):
         self.heard.append(text)
 
+    def event(self, kind, facts):
+        self.heard.append((kind, facts))
+
     def begin(self, what, frames):
         self.heard.append(("begin", frames))
 

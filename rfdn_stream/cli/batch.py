@@ -21,12 +21,21 @@ def upscale_into(
     extension: str | None,
     quiet: bool,
     options: dict[str, Any],
+    *,
+    plans: bool,
 ) -> None:
-    """Carries a batch out, prints its table, and exits with 1 if a file of it failed."""
+    """Carries a batch out, prints its table, and exits with 1 if a file of it failed.
+
+    Args:
+        plans: print what would be done with each file, instead of the table.
+    """
+    from rfdn_stream.cli.events import write_line
     from rfdn_stream.jobs import upscale_all
 
     outcomes = upscale_all(sources, folder, suffix=suffix, extension=extension, **options)
-    if len(outcomes) > 1 and not quiet:
+    for result in (outcome.result for outcome in outcomes if plans and outcome.result):
+        write_line(f"{result.plan}\n")
+    if len(outcomes) > 1 and not quiet and not plans:
         _print_table(outcomes)
     failed = [outcome for outcome in outcomes if outcome.failure is not None]
     if failed:

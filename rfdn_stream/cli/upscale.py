@@ -134,6 +134,31 @@ def upscale_command(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what would be done and lost, and about how long it takes; write nothing.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
+    verify: Annotated[
+        str,
+        typer.Option(
+            metavar="fast|full|off",
+            help="Compare OUT with IN before it gets its name: fast = frames, times, copied streams, tags, without "
+            "decoding; full = every frame of both is decoded once more.",
+            rich_help_panel=HOW,
+        ),
+    ] = "fast",
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a line on standard output: plan, progress, warnings, report (docs/events.md).",
+            rich_help_panel=HOW,
+        ),
+    ] = False,
     device: Annotated[
         str,
         typer.Option(
@@ -256,12 +281,13 @@ def upscale_command(
 
       rfdn-stream upscale season1 season2 big/ --ext mkv
     """
+    from rfdn_stream.cli.events import EventReporter, write_line
     from rfdn_stream.cli.progress import ConsoleReporter
     from rfdn_stream.jobs import means_folder, upscale
 
     if not sources:
         raise UsageError("Missing argument 'OUT' (see --help)")
-    reporter = ConsoleReporter(quiet=quiet)
+    reporter = EventReporter(quiet=quiet) if json else ConsoleReporter(quiet=quiet)
     job = partial(
         upscale,
         scale=scale,
@@ -292,12 +318,18 @@ def upscale_command(
         restart=restart,
         keep_job=keep_job,
         segment=segment,
+        verify=verify,
+        dry_run=dry_run,
         reporter=reporter,
     )
     if means_folder(target):
-        upscale_into(target, sources, suffix, extension, quiet, job.keywords)
+        upscale_into(target, sources, suffix, extension, quiet, job.keywords, plans=dry_run and not json)
         return
     if len(sources) > 1 or suffix or extension:
         what = "several inputs go" if len(sources) > 1 else "--suffix and --ext are for results that go"
         raise UsageError(f"{what} into a folder; write {target}/, with a slash at its end, if that is to be one")
-    reporter.note(str(job(sources[0], target)))
+    result = job(sources[0], target)
+    if not dry_run:
+        reporter.note(str(result))
+    elif not json:
+        write_line(str(result.plan))

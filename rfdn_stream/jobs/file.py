@@ -5,22 +5,27 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.choice import choose_executor
+from rfdn_stream.jobs.dry_run import with_estimate
 from rfdn_stream.jobs.executors import Executor, SerialExecutor
 from rfdn_stream.jobs.image import upscale_image
 from rfdn_stream.jobs.lock import locked
 from rfdn_stream.jobs.opened import opened
+from rfdn_stream.jobs.outlook import Outlook
 from rfdn_stream.jobs.plan import PLAN, job_folder
+from rfdn_stream.jobs.proof import Proof, check_mode
 from rfdn_stream.jobs.report import LogReporter, Reporter
 from rfdn_stream.jobs.request import SEGMENT_SECONDS, Request, absolute
 from rfdn_stream.jobs.segmented import begin_job, carry_out, discard_job, new_job, resume_job
 from rfdn_stream.jobs.size import wanted_size
-from rfdn_stream.jobs.video import upscale_video
+from rfdn_stream.jobs.video import Made, upscale_video
 from rfdn_stream.media.cuts import find_cuts
 from rfdn_stream.media.image import EXTENSIONS
 from rfdn_stream.media.target import settle_target, whole_or_nothing
@@ -28,13 +33,31 @@ from rfdn_stream.media.target import settle_target, whole_or_nothing
 
 @dataclass(frozen=True)
 class Result:
-    """What a job made: where, how many frames of which size, in how many seconds."""
+    """What a job made: where, how many frames of which size, in how many seconds; as it was planned and proven.
+
+    Of a dry run `frames` is 0, and the plan has an estimate.
+    """
 
     target: Path
     frames: int
     width: int
     height: int
     seconds: float
+    plan: Outlook
+    proof: Proof
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON takes it; docs/events.schema.json has the meanings."""
+        return {
+            "target": str(self.target),
+            "frames": self.frames,
+            "width": self.width,
+            "height": self.height,
+            "seconds": self.seconds,
+            "bytes": self.target.stat().st_size,
+            "verified": self.proof.mode,
+            "identical_except": list(self.proof.exceptions),
+        }
 
     def __str__(self) -> str:
         what = "image" if self.frames == 1 else f"{self.frames} frames"
@@ -74,6 +97,8 @@ def upscale(
     segment: float = SEGMENT_SECONDS,
     workers: int = 1,
     cluster: str | None = None,
+    verify: str = "fast",
+    dry_run: bool = False,
     reporter: Reporter | None = None,
 ) -> Result:
     """Enlarges a video or an image file; everything else in the file is kept.
@@ -104,6 +129,9 @@ def upscale(
         workers: processes that do segments at the same time, each on one of the devices where several are named. The
             result is the same as of one. A program of its own needs ``if __name__ == "__main__":`` around the call.
         cluster: a Ray cluster to do them instead: ``auto`` = the one of this machine, or its address.
+        verify: how the result is compared with the source: ``fast``, ``full`` (every frame of both is decoded once
+            more), ``off``.
+        dry_run: everything is decided and two frames are timed, but nothing is written.
         reporter: hears of the progress.
 
     Raises:
@@ -113,6 +141,7 @@ def upscale(
     source, target = Path(source), Path(target)
     reporter = reporter or LogReporter()
     settle_target(source, target, overwrite=overwrite)
+    check_mode(verify, source)
     encode = EncodeOptions(codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt)
     is_image = _both_images(source, target)
     if is_image and (
@@ -148,14 +177,36 @@ def upscale(
     executor = functools.partial(choose_executor, device, workers, cluster)
     executor()  # refuses what it must before anything is opened
     begun = time.perf_counter()
-    if is_image:
-        with whole_or_nothing(target) as partial:
-            frames, (columns, rows) = 1, upscale_image(source, partial, target, request, reporter)
-    else:
-        frames, (columns, rows) = _upscale_video(
-            source, target, request, reporter, executor, overwrite=overwrite, restart=restart, keep_job=keep_job
+    made = (
+        _upscale_image(source, target, request, reporter, overwrite=overwrite, verify=verify, dry_run=dry_run)
+        if (is_image)
+        else _upscale_video(
+            source,
+            target,
+            request,
+            reporter,
+            executor,
+            overwrite=overwrite,
+            restart=restart,
+            keep_job=keep_job,
+            verify=verify,
+            dry_run=dry_run,
         )
-    return Result(target, frames, columns, rows, time.perf_counter() - begun)
+    )
+    result = Result(target, made.frames, *made.size, time.perf_counter() - begun, made.outlook, made.proof)
+    if dry_run:
+        reporter.event("plan", made.outlook.facts())
+    else:
+        reporter.event("report", result.facts())
+    return result
+
+
+def _upscale_image(
+    source: Path, target: Path, request: Request, reporter: Reporter, *, overwrite: bool, verify: str, dry_run: bool
+) -> Made:
+    with nullcontext(target) if dry_run else whole_or_nothing(target, overwrite=overwrite) as partial:
+        size, plan, proof = upscale_image(source, partial, target, request, reporter, verify=verify, dry_run=dry_run)
+    return Made(0 if dry_run else 1, size, plan, proof)
 
 
 def _upscale_video(
@@ -168,14 +219,21 @@ def _upscale_video(
     overwrite: bool,
     restart: bool,
     keep_job: bool,
-) -> tuple[int, tuple[int, int]]:
-    """In segments where there are several, else in one go. Frames written, and their (width, height)."""
-    folder, ending = job_folder(target), {"overwrite": overwrite, "keep_job": keep_job}
+    verify: str,
+    dry_run: bool,
+) -> Made:
+    """In segments where there are several, else in one go."""
+    if dry_run:
+        with opened(source, target, request) as job:
+            estimated = with_estimate(job.outlook, job.source, job.output, job.upscaler, job.size)
+            return Made(0, job.size, estimated, Proof("off"))
+    folder = job_folder(target)
+    finish = functools.partial(carry_out, reporter=reporter, overwrite=overwrite, keep_job=keep_job, verify=verify)
     if restart and folder.is_dir():
         discard_job(folder)
     if (folder / PLAN).exists():
         with locked(folder):
-            return carry_out(resume_job(source, request, folder), executor(), reporter, **ending)
+            return finish(resume_job(source, request, folder), executor())
     with opened(source, target, request, reporter) as job:
         cuts = find_cuts(job.source, request.segment)
         if cuts.reason or not (cuts.at or request.segment == 0):
@@ -183,11 +241,11 @@ def _upscale_video(
                 reporter.note(f"in one go, and to be begun anew if it is interrupted: {cuts.reason}")
             if not isinstance(executor(), SerialExecutor):
                 reporter.note("by one worker, here: there are no segments to share out")
-            with whole_or_nothing(target) as partial:
-                return upscale_video(job, partial, reporter)
+            with whole_or_nothing(target, overwrite=overwrite) as partial:
+                return upscale_video(job, partial, request, reporter, verify=verify)
         with new_job(folder):
             plan = begin_job(job, target, request, cuts, folder, reporter)
-            return carry_out(plan, executor(job), reporter, **ending)
+            return finish(plan, executor(job))
 
 
 def _both_images(source: Path, target: Path) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rfdn_stream import registry
+from rfdn_stream.jobs.outlook import Outlook, expected_frames, of_video, remarks
 from rfdn_stream.jobs.report import Reporter, log
 from rfdn_stream.jobs.request import Request
 from rfdn_stream.media.card import Card
@@ -24,6 +25,7 @@ LARGE_PICTURE = 1920 * 1080  # pixels put out above which memory counts for more
 class Opened:
     """Source and network, open, and the output's plan; `size` is (width, height) of the frames that are put out."""
 
+    target: Path
     source: Source
     output: OutputPlan
     upscaler: Upscaler
@@ -43,16 +45,20 @@ class Opened:
     @property
     def frames(self) -> int:
         """An estimate for the progress bar only; the file may hold more or fewer."""
-        info = self.source.info
-        return round(info.duration * float(info.rate)) if info.duration else info.frames_from_header
+        return expected_frames(self.source.info)
 
     @property
-    def headline(self) -> str:
-        """One line for people: what goes in, what comes out, and how."""
+    def outlook(self) -> Outlook:
+        """All that is decided, for people and programs."""
+        upscaler = self.upscaler
+        return of_video(self.source, self.output, upscaler.description, upscaler.scale, self.size, str(self.target))
+
+    def headline(self, size: tuple[int, int]) -> str:
+        """One line for people: what goes in, what comes out, in which coded size, and how."""
         info, encoding = self.source.info, self.output.encoding
         settings = "".join(f" {key} {value}" for key, value in encoding.options.items())
         return (
-            f"{info.width}x{info.height} {info.format.name} to {self.size[0]}x{self.size[1]} {encoding.format.name}: "
+            f"{info.width}x{info.height} {info.format.name} to {size[0]}x{size[1]} {encoding.format.name}: "
             f"{self.upscaler.description}; {encoding.codec}{settings}"
         )
 
@@ -88,7 +94,7 @@ def opened(
             size = upscaler.size_of(info.width, info.height)
             if size[0] * size[1] > LARGE_PICTURE:
                 return_large_blocks()
-            yield Opened(source, output, upscaler, size)
+            yield Opened(target, source, output, upscaler, size)
 
 
 def settled(device: str) -> tuple[str, Card | None]:
@@ -112,18 +118,7 @@ def is_same_kind(device: str, other: str) -> bool:
 
 
 def _tell(source: Source, plan: OutputPlan, reporter: Reporter) -> None:
-    if source.decoding:
-        reporter.note(source.decoding)
-    color = source.info.color
-    if color.guessed:
-        meaning = {"matrix": color.matrix, "range": color.range, "siting": color.siting}
-        guesses = ", ".join(f"{name} {meaning[name]}" for name in color.guessed)
-        reporter.note(f"the source does not say how its colour is meant; taken as players take it: {guesses}")
-    if source.deinterlaced:
-        reporter.note("the source is interlaced: bwdif makes frames of its fields (--deinterlace off leaves them)")
-    elif source.info.interlaced and source.first.origin.interlaced_frame:
-        log.warning("the source is interlaced and its lines are enlarged as they are; --deinterlace auto is better")
     for what, why in plan.dropped:
         log.warning("not kept: %s (%s)", what, why)
-    for note in plan.notes:
-        reporter.note(note)
+    for warning, text in remarks(source, plan):
+        log.warning(text) if warning else reporter.note(text)

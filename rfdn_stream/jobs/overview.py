@@ -101,8 +101,8 @@ def resume(
         known = load_plan(job.folder)
         plan = resume_job(Path(known.source), known.request, job.folder)
         executor = choose_executor(plan.request.device, workers, cluster)
-        frames, (width, height) = carry_out(plan, executor, reporter, overwrite=overwrite)
-    return Result(Path(plan.target), frames, width, height, time.perf_counter() - begun)
+        made = carry_out(plan, executor, reporter, overwrite=overwrite)
+    return Result(Path(plan.target), made.frames, *made.size, time.perf_counter() - begun, made.outlook, made.proof)
 
 
 def throw_away(job: Job) -> None:

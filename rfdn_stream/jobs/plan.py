@@ -21,6 +21,7 @@ from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.opened import Opened, is_same_kind
 from rfdn_stream.jobs.request import Request
 from rfdn_stream.media.cuts import Cuts
+from rfdn_stream.media.writer import VideoFileSink
 
 PLAN = "job.json"
 FORMAT = 1
@@ -83,7 +84,7 @@ class JobPlan:
         processors: that the encoder is set up for, on whose number its bitstream depends.
         size: (width, height) of the frames.
         frames: expected, 0 = unknown.
-        headline: of the job, for people.
+        headline: of the job, for people; `network`: what runs it, and its `scale`.
         header: what the encoder says before its first packet, as hexadecimal digits; "" = not known beforehand.
         segments: two or more.
     """
@@ -100,6 +101,8 @@ class JobPlan:
     size: tuple[int, int]
     frames: int
     headline: str
+    network: str
+    scale: int
     header: str
     segments: tuple[Segment, ...]
 
@@ -123,13 +126,14 @@ def job_folder(target: Path) -> Path:
     return target.with_name(f".{target.name}.rfdn-job")
 
 
-def make_plan(job: Opened, target: Path, request: Request, cuts: Cuts, count: int, header: bytes) -> JobPlan:
+def make_plan(job: Opened, target: Path, request: Request, cuts: Cuts, count: int, trial: VideoFileSink) -> JobPlan:
     """The plan of a job that is begun; nothing is written.
 
     Args:
         count: of processors that the encoder is set up for.
-        header: what the encoder says before its first packet, where that is known.
+        trial: the output as it will be, opened for its header.
     """
+    coded, header = trial.report.size, trial.header
     begins: list[tuple[int | None, int | None, tuple[int, int | None] | None]] = [(None, None, None)]
     begins += [(key.pts, key.dts, (before.pts, before.dts)) for key, before in cuts.at]
     ends = [key.pts for key, _ in cuts.at]
@@ -146,7 +150,9 @@ def make_plan(job: Opened, target: Path, request: Request, cuts: Cuts, count: in
         processors=count,
         size=job.size,
         frames=job.frames,
-        headline=job.headline,
+        headline=job.headline(coded),
+        network=job.upscaler.description,
+        scale=job.upscaler.scale,
         header=header.hex(),
         segments=tuple(Segment(index, *begin, end) for index, (begin, end) in enumerate(zip(begins, [*ends, None]))),
     )

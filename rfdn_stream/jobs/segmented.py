@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rfdn_stream.errors import MediaError, UsageError
-from rfdn_stream.jobs.assemble import assemble
+from rfdn_stream.jobs.assemble import assemble, outlook
 from rfdn_stream.jobs.executors import Executor
 from rfdn_stream.jobs.journal import Done, Journal
 from rfdn_stream.jobs.lock import locked
@@ -21,7 +21,7 @@ from rfdn_stream.jobs.opened import Opened, settled
 from rfdn_stream.jobs.plan import PLAN, JobPlan, Segment, differences, load_plan, make_plan, processors, sync_folder
 from rfdn_stream.jobs.report import Reporter, log
 from rfdn_stream.jobs.request import Request
-from rfdn_stream.jobs.video import tell_findings, tell_reused
+from rfdn_stream.jobs.video import Made, tell_findings, tell_reused
 from rfdn_stream.media.cuts import Cuts
 from rfdn_stream.media.packets import checksum
 from rfdn_stream.media.writer import VideoFileSink
@@ -55,7 +55,7 @@ def begin_job(job: Opened, target: Path, request: Request, cuts: Cuts, folder: P
     with VideoFileSink(folder / OUTPUT, fixed.source, fixed.output, fixed.size) as trial:
         for note in trial.notes:
             reporter.note(note)
-        plan = make_plan(fixed, target, request, cuts, count, trial.header)
+        plan = make_plan(fixed, target, request, cuts, count, trial)
     free, likely = shutil.disk_usage(folder).free, 2 * plan.fingerprint.size
     if free < likely:
         log.warning("%s free in %s may not do: the job takes twice what its result does", _size(free), folder)
@@ -90,14 +90,17 @@ def discard_job(folder: Path) -> None:
 
 
 def carry_out(
-    plan: JobPlan, executor: Executor, reporter: Reporter, *, overwrite: bool, keep_job: bool = False
-) -> tuple[int, tuple[int, int]]:
+    plan: JobPlan,
+    executor: Executor,
+    reporter: Reporter,
+    *,
+    overwrite: bool,
+    keep_job: bool = False,
+    verify: str = "fast",
+) -> Made:
     """Does what is left of a job, whose folder is locked, and puts its output in place.
 
     However it ends before, the segments that are whole are kept, and the user is told so.
-
-    Returns:
-        Frames written, and their (width, height).
 
     Raises:
         RfdnError: something failed, or the disk is nearly full.
@@ -107,11 +110,12 @@ def carry_out(
     journal = Journal(folder / "journal")
     try:
         _drop_what_is_not_whole(plan, journal)
+        reporter.event("plan", outlook(plan).facts())
         if journal.done:
             reporter.note(f"going on with the job in {folder}: {_whole(plan, journal)}")
         _work(plan, journal, executor, reporter)
         done = [journal.done[segment.index] for segment in plan.segments]
-        written, findings = assemble(plan, done, folder / OUTPUT)
+        assembled = assemble(plan, done, folder / OUTPUT, verify)
         _rename(folder / OUTPUT, target, overwrite=overwrite)
     except BaseException as failure:
         log.warning("%s in %s; the same command goes on from there", _whole(plan, journal), folder)
@@ -120,9 +124,10 @@ def carry_out(
         raise
     if not keep_job:
         shutil.rmtree(folder)
+    written, proof = assembled.written, assembled.proof
     tell_reused(written.frames, sum(each.reused for each in done), sum(each.kept for each in done), reporter)
-    tell_findings(findings)
-    return written.frames, written.size
+    tell_findings(assembled.findings, written, proof, reporter)
+    return Made(written.frames, written.size, assembled.outlook, proof)
 
 
 def _drop_what_is_not_whole(plan: JobPlan, journal: Journal) -> None:

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rfdn_stream.errors import MediaError
-from rfdn_stream.jobs.opened import Opened
+from rfdn_stream.jobs.opened import Opened, read_source
+from rfdn_stream.jobs.outlook import Outlook
+from rfdn_stream.jobs.proof import Proof, prove
 from rfdn_stream.jobs.report import Reporter, log
+from rfdn_stream.jobs.request import Request
 from rfdn_stream.media.findings import Findings
-from rfdn_stream.media.verify import verify
+from rfdn_stream.media.verify import SinkReport
 from rfdn_stream.media.writer import VideoFileSink
 from rfdn_stream.pipeline import run
 
 LISTED = 5  # places of damage that are named one by one
 
 
-def upscale_video(job: Opened, partial: Path, reporter: Reporter) -> tuple[int, tuple[int, int]]:
+@dataclass(frozen=True)
+class Made:
+    """What a job made: frames of (width, height), as they were planned and proven."""
+
+    frames: int
+    size: tuple[int, int]
+    outlook: Outlook
+    proof: Proof
+
+
+def upscale_video(job: Opened, partial: Path, request: Request, reporter: Reporter, *, verify: str = "fast") -> Made:
     """Writes the enlarged video to `partial`, and checks it.
 
-    Returns:
-        Frames written, and their (width, height).
+    Args:
+        verify: how the result is compared with the source, one of `verify.MODES`.
     """
     source, output, upscaler = job.source, job.output, job.upscaler
+    reporter.event("plan", job.outlook.facts())
     with VideoFileSink(partial, source, output, job.size) as sink:
         for note in sink.notes:
             reporter.note(note)
-        reporter.begin(job.headline, job.frames)
+        reporter.begin(job.headline(sink.report.size), job.frames)
         try:
             run(
                 source,
@@ -41,9 +56,11 @@ def upscale_video(job: Opened, partial: Path, reporter: Reporter) -> tuple[int, 
     tell_reused(upscaler.work.frames, upscaler.work.reused, upscaler.work.kept, reporter)
     if written.frames != source.frames:
         raise MediaError(f"{source.frames} frames were decoded but {written.frames} written; please report this")
-    verify(partial, written)
-    tell_findings(source.findings)
-    return written.frames, written.size
+    proof = prove(
+        partial, written, source, output, source.findings, verify, lambda: read_source(Path(source.path), request)
+    )
+    tell_findings(source.findings, written, proof, reporter)
+    return Made(written.frames, written.size, job.outlook, proof)
 
 
 def tell_reused(frames: int, reused: int, kept: float, reporter: Reporter) -> None:
@@ -55,13 +72,17 @@ def tell_reused(frames: int, reused: int, kept: float, reporter: Reporter) -> No
         reporter.note(f"of the {others:,} frames that were computed, {kept / others:.0%} was still and was kept")
 
 
-def tell_findings(findings: Findings) -> None:
-    """What turned out on the way through the source."""
+def tell_findings(findings: Findings, written: SinkReport, proof: Proof, reporter: Reporter) -> None:
+    """What turned out on the way through the source, and by comparing the result with it."""
     for note in findings.sentences:
         log.warning(note)
-    damage = findings.damage
-    if not damage:
-        return
-    places = [f"{float(d.seconds):.3f} s ({d.what})" for d in damage[:LISTED]]
-    rest = f" and {len(damage) - LISTED} more" if len(damage) > LISTED else ""
-    log.warning("the source is damaged in %d places: %s%s", len(damage), ", ".join(places), rest)
+    if damage := findings.damage:
+        places = [f"{float(d.seconds):.3f} s ({d.what})" for d in damage[:LISTED]]
+        rest = f" and {len(damage) - LISTED} more" if len(damage) > LISTED else ""
+        log.warning("the source is damaged in %d places: %s%s", len(damage), ", ".join(places), rest)
+    if written.same_times:
+        log.warning(
+            "%d frames have the same time as the one before, as the container rounds times; .mp4 keeps them apart",
+            written.same_times,
+        )
+    proof.tell(reporter)

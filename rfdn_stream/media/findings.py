@@ -27,7 +27,7 @@ class Findings:
         changes: when the picture changed its size or format, and to which, on the file's clock.
         notes: sentences for the user, the same for every part.
         deinterlaced, progressive: frames that were interlaced and no longer are, and the others.
-        untimed: frames whose time was made up.
+        untimed: frames whose time was made up; `repeats`: pictures that asked for a field to be shown twice.
     """
 
     damage: tuple[Damage, ...] = ()
@@ -36,6 +36,7 @@ class Findings:
     deinterlaced: int = 0
     progressive: int = 0
     untimed: int = 0
+    repeats: int = 0
 
     def __add__(self, later: Findings) -> Findings:
         shape = self.changes[-1][1] if self.changes else ""
@@ -47,6 +48,7 @@ class Findings:
             self.deinterlaced + later.deinterlaced,
             self.progressive + later.progressive,
             self.untimed + later.untimed,
+            self.repeats + later.repeats,
         )
 
     @property
@@ -57,6 +59,8 @@ class Findings:
             for when, shape in self.changes
         ]
         told += [*self.notes, *self._on_interlacing()]
+        if self.repeats:
+            told.append(f"{self.repeats} pictures asked for a field to be shown twice and are made once each")
         if self.untimed:
             told.append(f"{self.untimed} frames had no usable timestamp and follow the frame before them")
         return told
@@ -79,6 +83,7 @@ class Findings:
             "deinterlaced": self.deinterlaced,
             "progressive": self.progressive,
             "untimed": self.untimed,
+            "repeats": self.repeats,
         }
 
     @classmethod
@@ -91,4 +96,5 @@ class Findings:
             found["deinterlaced"],
             found["progressive"],
             found["untimed"],
+            found["repeats"],
         )

@@ -48,7 +48,7 @@ class Part:
     def __init__(self, source: Source, begin: Place | None, before: Place | None, end: int | None) -> None:
         self._source, self._begin, self._before, self._end = source, begin, before, end
         self._base = fraction(source.video.time_base) or Fraction(1, 1_000_000)
-        self._deinterlaced = self._progressive = self.frames = 0
+        self._deinterlaced = self._progressive = self._repeats = self.frames = 0
 
     def items(self) -> Iterator[Frame]:
         """Frames in order of time, moved as the source's. To be run through once.
@@ -72,7 +72,15 @@ class Part:
         decoder = self._decoder
         damage = tuple(each for each in decoder.damage if self._holds(each.seconds))
         changes = tuple((max(when, self._since), shape) for when, shape in decoder.changes if self._is_before_end(when))
-        return Findings(damage, changes, tuple(decoder.notes), self._deinterlaced, self._progressive, decoder.untimed)
+        return Findings(
+            damage,
+            changes,
+            tuple(decoder.notes),
+            self._deinterlaced,
+            self._progressive,
+            decoder.untimed,
+            self._repeats,
+        )
 
     @property
     def _since(self) -> Fraction:
@@ -115,7 +123,10 @@ class Part:
             video = choose_video(container, self._source.path)
             decoder = self._decoder = Decoder(video, self._source.nvdec, self._source.shape)
             for packet in self._packets(container, video, place):
+                repeats = decoder.repeats
                 yield from decoder.decode(packet)
+                if self._holds((packet.pts or 0) * self._base):
+                    self._repeats += decoder.repeats - repeats
             yield from decoder.decode(None)
 
     def _packets(

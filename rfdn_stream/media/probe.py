@@ -26,6 +26,7 @@ VIDEOS = frozenset(
     | {".ts", ".vob", ".webm", ".wmv", ".y4m"}
 )
 """Extensions of videos, by which they are found in folders; a file that is named is read whatever it has."""
+_LARGEST = (1 << 31) - 1  # of a display matrix; a damaged one may be as large before it is scaled
 _DEFAULT_RATE = Fraction(25)
 _INTERLACED_FIELD_ORDERS = frozenset({2, 3, 4, 5})
 
@@ -130,7 +131,8 @@ def scaled_matrix(matrix: tuple[int, ...], horizontally: Fraction, vertically: F
     a, b, u, c, d, v, x, y, w = matrix
     if b and not a:  # a quarter turn: the picture's rows become columns
         horizontally, vertically = vertically, horizontally
-    return [a, b, u, c, d, v, round(x * horizontally), round(y * vertically), w]
+    moved = (max(-_LARGEST, min(_LARGEST, round(value))) for value in (x * horizontally, y * vertically))
+    return [a, b, u, c, d, v, *moved, w]
 
 
 def origin(container: InputContainer) -> Fraction:

@@ -222,6 +222,11 @@ class Source:
         return self._decoder.interlaced
 
     @property
+    def film(self) -> bool:
+        """Whether pictures so far ask for a field to be shown twice (soft telecine)."""
+        return self._decoder.repeats > 0
+
+    @property
     def deinterlaced(self) -> bool:
         """Whether frames so far were interlaced and no longer are."""
         return self._deinterlacer.frames > 0
@@ -231,8 +236,15 @@ class Source:
         """What was found on the way so far."""
         decoder, deinterlacer = self._decoder, self._deinterlacer
         notes = (*decoder.notes, *self._joins.notes)
-        changes = tuple(decoder.changes)
-        return Findings(tuple(self.damage), changes, notes, deinterlacer.frames, deinterlacer.others, decoder.untimed)
+        return Findings(
+            tuple(self.damage),
+            tuple(decoder.changes),
+            notes,
+            deinterlacer.frames,
+            deinterlacer.others,
+            decoder.untimed,
+            decoder.repeats,
+        )
 
     @property
     def notes(self) -> list[str]:

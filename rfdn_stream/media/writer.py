@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -17,7 +19,9 @@ from av.video.stream import VideoStream
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import CardPlane, Frame
 from rfdn_stream.media import shell
+from rfdn_stream.media.contents import Contents
 from rfdn_stream.media.copies import Copies
+from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.matroska import set_display_size
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.passthrough import WITH_CHAPTERS, carried_tags
@@ -27,6 +31,9 @@ from rfdn_stream.media.video_encoder import VideoEncoder
 
 if TYPE_CHECKING:
     from av.container.output import OutputContainer
+
+
+_REORDERED = 64  # packets among which one of the same time is looked for; more than any encoder moves about
 
 
 class VideoFileSink:
@@ -53,6 +60,7 @@ class VideoFileSink:
         self.report, self.notes = self._encoder.report, self._encoder.notes
         self._early: list[CopiedPacket] = []
         self._copies = Copies(source, plan, self.report)
+        self._lately: deque[int] = deque(maxlen=_REORDERED)
         self._started = self._finished = self._joins = False
 
     def __enter__(self) -> Self:
@@ -87,7 +95,9 @@ class VideoFileSink:
         Raises:
             MediaError: the frame does not fit, or the file cannot be written.
         """
+        report, before = self.report, self.report.last_pts if self.report.frames else None
         self._mux_video(self._encoder.encode(frame))
+        report.same_times += before is not None and self._written_at(before) == self._written_at(report.last_pts)
 
     @property
     def header(self) -> bytes:
@@ -108,6 +118,8 @@ class VideoFileSink:
         report.first_pts = packet.pts if report.first_pts is None else min(report.first_pts, packet.pts)
         if report.frames == 1 or packet.pts > report.last_pts:
             report.last_pts, report.last_duration = packet.pts, packet.duration or 0
+        report.same_times += self._written_at(packet.pts) in self._lately
+        self._lately.append(self._written_at(packet.pts))
         packet.time_base, self._joins = report.time_base, True
         self._mux_video([packet])
 
@@ -122,7 +134,6 @@ class VideoFileSink:
             return
         for packet in self._copies.ready(copied):
             self._mux(packet)
-            self.report.copied[copied.index] += 1
 
     def finish(self) -> SinkReport:
         """Drains the encoder and completes the file.
@@ -150,7 +161,8 @@ class VideoFileSink:
                 self._copies.add(self._output, stream)
         if plan.muxer in WITH_CHAPTERS:
             self._output.set_chapters(source.chapters)
-            self.report.chapters = len(source.chapters)
+        self.report.want = Contents.of_source(source, plan.muxer, self._encoder.codec, plan.copied)
+        self.report.announced = plan.changes
 
     def _start(self) -> None:
         """Writes the header, and what came before it."""
@@ -173,9 +185,16 @@ class VideoFileSink:
         with self._writing():
             if not self._started:
                 self._start()
+            video = self._encoder.video
             for packet in packets:
-                packet.stream = self._encoder.video
+                packet.stream = video
+                packet.rescale_ts(video.time_base)
+                self.report.video.add(packet, _seconds(video))
                 self._output.mux_one(packet)
+
+    def _written_at(self, ticks: int) -> int:
+        """The encoder's time as the container rounds it, in units of its own."""
+        return round(ticks * self.report.time_base / _seconds(self._encoder.video))
 
     def _mux(self, packet: Packet[Stream]) -> None:
         with self._writing():
@@ -199,3 +218,8 @@ class VideoFileSink:
                 self._output.close()
         if self._started and self.path.is_file():
             self.path.unlink()
+
+
+def _seconds(stream: Stream) -> Fraction:
+    """One unit of a stream's times, which the muxer settles when the header is written."""
+    return fraction(stream.time_base) or Fraction(1)
