@@ -29,12 +29,23 @@ def cluster(monkeypatch):
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    cluster = patiently(Cluster, initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     try:
-        cluster.second = cluster.add_node(**NODE)
+        cluster.second = patiently(cluster.add_node, **NODE)
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def patiently(begin, **options):
+    """Ray gives a node 30 seconds to begin, which a machine that is busy with others may not do."""
+    for _ in range(2):
+        try:
+            return begin(**options)
+        except Exception as failure:  # that is the kind it raises
+            if "timed out during startup" not in str(failure):
+                raise
+    return begin(**options)
 
 
 class Watch(LogReporter):
