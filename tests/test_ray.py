@@ -16,6 +16,8 @@ from rfdn_stream.jobs.ray_executor import RayExecutor
 from rfdn_stream.jobs.report import LogReporter
 from support import film
 
+# Before Ray is imported: a node may take long to begin on a machine that is busy with others.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "150")
 pytest.importorskip("ray")
 
 CUT = {"segment": 0.5, "preset": "ultrafast"}
@@ -29,23 +31,12 @@ def cluster(monkeypatch):
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     from ray.cluster_utils import Cluster
 
-    cluster = patiently(Cluster, initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     try:
-        cluster.second = patiently(cluster.add_node, **NODE)
+        cluster.second = cluster.add_node(**NODE)
         yield cluster
     finally:
         cluster.shutdown()
-
-
-def patiently(begin, **options):
-    """Ray gives a node 30 seconds to begin, which a machine that is busy with others may not do."""
-    for _ in range(2):
-        try:
-            return begin(**options)
-        except Exception as failure:  # that is the kind it raises
-            if "timed out during startup" not in str(failure):
-                raise
-    return begin(**options)
 
 
 class Watch(LogReporter):
