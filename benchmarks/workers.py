@@ -20,7 +20,7 @@ from pathlib import Path
 from rfdn_stream.process import settle_environment
 
 settle_environment()  # as the command line does
-os.environ["RAY_USAGE_STATS_ENABLED"] = os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "150"}
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import torch

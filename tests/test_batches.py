@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from rfdn_stream.cli.app import run
 from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs import upscale_all
 from rfdn_stream.jobs.batch import means_folder, plan_batch
@@ -131,6 +130,15 @@ def test_one_failure_never_stops_the_rest(tiny_model, caplog):
     assert os.stat(found[1]).st_mtime_ns > before[1]
 
 
+def test_a_dry_run_leaves_no_folder(tiny_model):
+    touch("in/sub/bad.mp4")
+    shutil.copy(PICTURE, "in/p.png")
+    good, bad = upscale_all(["in"], "out/deep", model=tiny_model, dry_run=True)
+    assert good.result.plan is not None
+    assert "is empty" in bad.failure
+    assert os.listdir() == ["in"]
+
+
 def test_images_alone_are_told_what_is_not_for_them(tiny_model):
     (outcome,) = upscale_all([PICTURE], "out", model=tiny_model, crf=3)
     assert "are for videos, not images" in outcome.failure
@@ -142,26 +150,21 @@ def test_a_folder_that_cannot_be_made():
         upscale_all([BUNNY], "file/out")
 
 
-def test_the_command(tiny_model):
-    """As its users meet it: a table at the end, and an exit code that tells."""
+def test_the_command(tiny_model, capsys):
+    """A table at the end, and an exit code that tells."""
     Path("bad.mkv").write_text("this is no video\n" * 100)
     shutil.copy(PICTURE, "p.png")
-
-    def run(*arguments):
-        command = [sys.executable, "-m", "rfdn_stream", "upscale", *map(str, arguments), "--model", str(tiny_model)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-    result = run("p.png", "bad.mkv", "out/", "--suffix", "-2x")
-    assert (result.returncode, result.stdout) == (1, "")
+    options = ["--suffix", "-2x", "--model", str(tiny_model)]
+    assert run(["upscale", "p.png", "bad.mkv", "out/", *options]) == 1
+    said, errors = capsys.readouterr()
+    assert said == ""
     assert os.listdir("out") == ["p-2x.png"]
-    assert "1 of 2: " in result.stderr
-    rows = [line.split() for line in result.stderr.splitlines()]
+    assert "1 of 2: p.png" in errors
+    rows = [line.split() for line in errors.splitlines()]
     assert any(row[:3] == ["p.png", "1", "640x360"] and row[-1] == "out/p-2x.png" for row in rows)
-    assert "rfdn-stream: 1 of 2 files failed" in result.stderr
-    assert "Traceback" not in result.stderr
-    again = run("p.png", "out", "--suffix", "-2x")
-    assert again.returncode == 0
-    assert "is there already: skipped (--overwrite replaces it)" in again.stderr
+    assert "rfdn-stream: 1 of 2 files failed" in errors
+    assert run(["upscale", "p.png", "out", *options]) == 0
+    assert "is there already: skipped (--overwrite replaces it)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -173,8 +176,6 @@ def test_the_command(tiny_model):
     ],
 )
 def test_wrong_requests(arguments, message):
-    from rfdn_stream.cli.app import run
-
     with pytest.raises(UsageError, match=message):
         run(["upscale", *arguments])
     assert os.listdir() == []

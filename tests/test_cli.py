@@ -50,6 +50,7 @@ def test_help_names_every_option():
         "--scale", "--model", "--device", "--precision", "--tile", "--codec", "--crf", "--preset", "--pix-fmt",
         "--start", "--duration", "--overwrite", "--dither", "--quiet", "--decode", "--deinterlace", "--engine",
         "--strength", "--denoise", "--dry-run", "--json", "--verify",
+        "--workers", "--cluster", "--suffix", "--ext",
     ):  # fmt: skip
         assert option in text
 

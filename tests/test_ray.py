@@ -16,6 +16,8 @@ from rfdn_stream.jobs.ray_executor import RayExecutor
 from rfdn_stream.jobs.report import LogReporter
 from support import film
 
+# Before Ray is imported: a node may take long to begin on a machine that is busy with others.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "150")
 pytest.importorskip("ray")
 
 CUT = {"segment": 0.5, "preset": "ultrafast"}

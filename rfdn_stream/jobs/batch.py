@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,20 +81,20 @@ def upscale_all(
     items = plan_batch(inputs, folder, suffix=suffix, extension=extension)
     _refuse_at_once(**options)
     options |= {"device": settled(options.get("device", "auto"))[0]}  # once, as is what it says
-    _make_folder(Path(folder))
     only_images = all(item.is_image for item in items)
     of_images = {name: value for name, value in options.items() if only_images or name not in FOR_VIDEOS}
     outcomes = []
-    for number, item in enumerate(items, 1):
-        if item.target.exists() and not overwrite:
-            reporter.note(f"{item.target} is there already: skipped (--overwrite replaces it)")
-            outcomes.append(Outcome(item))
-            continue
-        reporter.note(f"{number} of {len(items)}: {item.source}")
-        outcome = _carry_out(item, reporter, overwrite=overwrite, **(of_images if item.is_image else options))
-        if outcome.failure is not None and len(items) > 1:
-            log.warning("%s failed: %s", item.source, outcome.failure)
-        outcomes.append(outcome)
+    with _folder(Path(folder), keep=not options.get("dry_run")):
+        for number, item in enumerate(items, 1):
+            if item.target.exists() and not overwrite:
+                reporter.note(f"{item.target} is there already: skipped (--overwrite replaces it)")
+                outcomes.append(Outcome(item))
+                continue
+            reporter.note(f"{number} of {len(items)}: {item.source}")
+            outcome = _carry_out(item, reporter, overwrite=overwrite, **(of_images if item.is_image else options))
+            if outcome.failure is not None and len(items) > 1:
+                log.warning("%s failed: %s", item.source, outcome.failure)
+            outcomes.append(outcome)
     return outcomes
 
 
@@ -116,16 +117,17 @@ def _refuse_at_once(
         describe(model)
 
 
-def _carry_out(item: Item, reporter: Reporter, **options: Any) -> Outcome:
+def _carry_out(item: Item, reporter: Reporter, *, dry_run: bool = False, **options: Any) -> Outcome:
     try:
-        _make_folder(item.target.parent)
-        result = upscale(item.source, item.target, reporter=reporter, **options)
+        with _folder(item.target.parent, keep=not dry_run):
+            result = upscale(item.source, item.target, reporter=reporter, dry_run=dry_run, **options)
     except RfdnError as failure:
         text = str(failure)
     except Exception as failure:  # noqa: BLE001 - told, counted, and the next file has its turn
         text = f"unexpected {type(failure).__name__}: {failure}; run this file alone with --debug and report it"
     else:
-        reporter.note(str(result))
+        if not dry_run:
+            reporter.note(str(result))
         return Outcome(item, result)
     return Outcome(item, failure=text)
 
@@ -226,8 +228,20 @@ def _makers(items: list[Item]) -> dict[str, Item]:
     return makers
 
 
-def _make_folder(folder: Path) -> None:
+@contextmanager
+def _folder(folder: Path, *, keep: bool) -> Iterator[None]:
+    """Makes a folder, and those above it, where they are missing; they are gone after the block, unless they are kept.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
         raise UsageError(f"cannot make the folder {folder}: {failure.strerror}; choose another one") from None
+    try:
+        yield
+    finally:
+        for each in missing if not keep else ():
+            each.rmdir()
