@@ -240,10 +240,10 @@ def test_a_segment_that_is_damaged_before_it_is_joined(job, clip, undisturbed, t
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"crf": 30}, "--crf is 30, not not given"),
-        ({"reuse": "off", "preset": "fast"}, "--reuse is off, not frames; --preset is fast, not veryfast"),
-        ({"scale": 1.5}, "--scale is 1.5, not not given"),
-        ({"segment": 1}, "--segment is 1, not 0.1"),
+        ({"crf": 30}, "--crf is 30 and was not given"),
+        ({"reuse": "off", "preset": "fast"}, "--reuse is off and was frames; --preset is fast and was veryfast"),
+        ({"scale": 1.5}, "--scale is 1.5 and was not given"),
+        ({"segment": 1}, "--segment is 1 and was 0.1"),
     ],
 )
 def test_other_options_are_refused_by_name(half_done, job, clip, tmp_path, change, said):

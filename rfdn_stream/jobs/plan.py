@@ -219,7 +219,7 @@ def differences(plan: JobPlan, source: Path, request: Request, device: str) -> l
     then = plan.request.settings()
     for name, value in request.settings().items():
         if value != then[name] and name != "--device":
-            found.append(f"{name} is {_said(value)}, not {_said(then[name])}")
+            found.append(f"{name} is {_said(value)} and was {_said(then[name])}")
     found += [
         f"{name} is {now}, not {plan.versions.get(name)}"
         for name, now in versions().items()
@@ -229,7 +229,9 @@ def differences(plan: JobPlan, source: Path, request: Request, device: str) -> l
 
 
 def _said(value: object) -> str:
-    return "not given" if value is None else str(value)
+    if value is None:
+        return "not given"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def write_whole(path: Path, data: bytes) -> None:
