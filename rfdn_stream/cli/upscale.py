@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,17 +27,27 @@ def seconds(text: str) -> float:
 
 def upscale_command(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="IN", help="A video, or an image (PNG, JPEG, WebP, TIFF); - = a video from standard input."
+            metavar="IN",
+            help="A video or animation, an address, an image (PNG, JPEG, WebP, TIFF), an image sequence "
+            "(shot_%05d.png, a folder, 'shots/*.png'); - = a video from standard input.",
         ),
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The result; its extension chooses the container.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="The result; its extension chooses the container. shot_%05d.png = an image a frame; "
+            "- = y4m on standard output.",
+        ),
+    ],
     scale: Annotated[
         float | None,
         typer.Option(
             metavar="N",
-            help="Times as large each way: 2, 3, 4, or any number such as 1.5. [dim]Default: 2, or the model's.[/]",
+            help="Times as large each way: any number up to 16, such as 1.5; 8 runs networks in sequence. "
+            "[dim]Default: 2, or the model's.[/]",
             rich_help_panel=SIZE,
         ),
     ] = None,
@@ -92,8 +101,72 @@ def upscale_command(
     duration: Annotated[
         float | None, typer.Option(metavar="TIME", parser=seconds, help="Stop after this long.", rich_help_panel=WHAT)
     ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|L:T:W:H",
+            help="Cut off black bars: auto = those that are found; or left, top, width and height of what is kept.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    streams: Annotated[
+        str | None,
+        typer.Option(
+            metavar="a:eng,s,...",
+            help="What is copied beside the video: v, a, s, d (data), t (attachments), all of a kind or by number or "
+            "language. [dim]Default: everything.[/]",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N", help="Frames a second of an image sequence. [dim]Default: 25.[/]", rich_help_panel=WHAT
+        ),
+    ] = None,
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH,FORMAT,FPS",
+            help="IN is bare samples, such as 1920x1080,yuv420p,25.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    matrix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="bt601|bt709|bt2020",
+            help="What IN's colours mean, where it does not say so (y4m) or says it wrong.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", "-y", help="Replace OUT if it exists.", rich_help_panel=WHAT)
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what would be done and lost, and about how long it takes; write nothing.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
+    verify: Annotated[
+        str,
+        typer.Option(
+            metavar="fast|full|off",
+            help="Compare OUT with IN before it gets its name: fast = frames, times, copied streams, tags, without "
+            "decoding; full = every frame of both is decoded once more.",
+            rich_help_panel=HOW,
+        ),
+    ] = "fast",
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a line on standard output: plan, progress, warnings, report (docs/events.md).",
+            rich_help_panel=HOW,
+        ),
     ] = False,
     device: Annotated[
         str,
@@ -196,11 +269,16 @@ def upscale_command(
       rfdn-stream upscale dvd.mkv dvd-1080p.mkv --height 1080
 
       rfdn-stream upscale photo.jpg photo-2x.png
+
+      rfdn-stream upscale shot_%05d.png big_%05d.png
+
+      ffmpeg -i in.mkv -f yuv4mpegpipe - | rfdn-stream upscale - - | ffmpeg -i - out.mkv
     """
+    from rfdn_stream.cli.events import EventReporter, write_line
     from rfdn_stream.cli.progress import ConsoleReporter
     from rfdn_stream.jobs import upscale
 
-    reporter = ConsoleReporter(quiet=quiet)
+    reporter = EventReporter(quiet=quiet) if json else ConsoleReporter(quiet=quiet)
     result = upscale(
         source,
         target,
@@ -226,7 +304,17 @@ def upscale_command(
         pix_fmt=pix_fmt,
         start=start,
         duration=duration,
+        crop=crop,
+        streams=streams,
+        fps=fps,
+        raw=raw,
+        matrix=matrix,
         overwrite=overwrite,
+        verify=verify,
+        dry_run=dry_run,
         reporter=reporter,
     )
-    reporter.note(str(result))
+    if not dry_run:
+        reporter.note(str(result))
+    elif not json:
+        write_line(str(result.plan))

@@ -13,13 +13,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError
-from rfdn_stream.frame import ColorSpec, Frame
+from rfdn_stream.frame import ColorSpec, Frame, Matrix
 from rfdn_stream.media import dynamic_hdr
 from rfdn_stream.media.frames import carried, carrier, fraction, is_full_range, plane_views
 from rfdn_stream.media.hardware import Nvdec
 from rfdn_stream.media.onesize import OneSize, Shape
 from rfdn_stream.media.probe import guess_rate
 from rfdn_stream.media.tags import ColorTags
+from rfdn_stream.media.telecine import repeats_field
 
 # Codecs in which every packet holds one shown picture, so that a packet without a picture is a loss.
 _ONE_PICTURE_A_PACKET = frozenset(
@@ -47,18 +48,20 @@ class Decoder:
 
     An HDR10+ message in a packet becomes its picture's `opaque`.
 
-    With `nvdec`, the card decodes, and its pictures may stay there (`Frame.card`).
+    With `nvdec`, the card decodes, and its pictures may stay there (`Frame.card`). `matrix` is that of the pictures,
+    whatever they say themselves.
 
     Attributes:
         damage: what was lost or is damaged so far; `notes`: what else was found, in sentences for the user.
-        interlaced: pictures flagged as interlaced; `untimed`: pictures whose time was made up.
+        interlaced: pictures flagged as interlaced; `repeats`: those that ask for a field twice; `untimed`: those whose
+            time was made up.
         last_error: what FFmpeg last said of a packet that it could not decode.
         header_tags: the colour tags of the stream's header.
     """
 
-    def __init__(self, stream: VideoStream, nvdec: Nvdec | None = None) -> None:
+    def __init__(self, stream: VideoStream, nvdec: Nvdec | None = None, *, matrix: Matrix | None = None) -> None:
         self._context = stream.codec_context
-        self._nvdec = nvdec
+        self._nvdec, self._matrix = nvdec, matrix
         if nvdec is None:
             self._context.thread_type = "AUTO"
         else:
@@ -82,6 +85,7 @@ class Decoder:
         self.damage: list[Damage] = []
         self.notes: list[str] = []
         self.interlaced = 0
+        self.repeats = 0
         self.untimed = 0
         self.last_error: str | None = None
 
@@ -89,16 +93,23 @@ class Decoder:
         """The frames that a packet sets free, in order of time; None drains the decoder.
 
         Raises:
-            MediaError: the picture changes midway into what cannot be scaled, or time runs backwards.
+            MediaError: the header is damaged, the picture changes midway into what cannot be scaled, or time runs
+                backwards.
             RefusedError, at the first picture: `nvdec` does not decode this video.
         """
         if packet is not None and packet.pts is not None and not packet.is_discard:
             heapq.heappush(self._expected, packet.pts)
         if packet is not None and self._codec in dynamic_hdr.CODECS:
             packet.opaque = dynamic_hdr.find_message(bytes(packet), self._codec, self._context.extradata)
+        if packet is not None and self._codec == "mpeg2video":
+            self.repeats += repeats_field(bytes(packet))
         try:
             pictures = self._context.decode(packet)
         except _UNDECODABLE as error:
+            if not self._context.is_open:
+                raise MediaError(
+                    f"the video's header is damaged: {self._codec} refuses it ({error.strerror})"
+                ) from error
             self._refused(packet, error)
             pictures = []
         except av.FFmpegError as error:
@@ -208,6 +219,8 @@ class Decoder:
     def _color(self, picture: VideoFrame) -> ColorSpec:
         format = carrier(picture.format.name) if self._nvdec is None else self._nvdec.format(picture, self._context)
         tags = ColorTags.of_frame(picture).or_else(self.header_tags)
+        if self._matrix is not None and format.family == "yuv":
+            tags = tags.with_matrix(self._matrix)
         key = (tags, picture.format.name)
         if key not in self._colors:
             self._colors[key] = tags.interpret(

@@ -13,10 +13,13 @@ from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
 from rfdn_stream.media.alpha import format_with_alpha
 from rfdn_stream.media.card import Card
+from rfdn_stream.media.contents import Difference
 from rfdn_stream.media.encoders import Encoding, choose_encoding
 from rfdn_stream.media.extras import lost_extras
 from rfdn_stream.media.passthrough import LABELS, TS_CODECS, CopiedStream, has_flag, plan_copies
-from rfdn_stream.media.reader import Source
+from rfdn_stream.media.rehearsal import announced, rehearse
+from rfdn_stream.media.selection import selected
+from rfdn_stream.media.source import Source
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class OutputPlan:
         dropped: what does not, each with the reason.
         notes: sentences for the user.
         card: where the encoder takes its frames from; None = the host's memory.
+        changes: in what the output's tags and marks will differ from the source's; None = it could not be tried.
     """
 
     muxer: str
@@ -38,6 +42,7 @@ class OutputPlan:
     dropped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     card: Card | None = None
+    changes: frozenset[Difference] | None = frozenset()
 
     def trial(self, size: tuple[int, int]) -> tuple[str, ...]:
         """The arguments of `inquiry.try_encoding` for pictures of (width, height)."""
@@ -65,32 +70,44 @@ def muxer_of(path: str | Path) -> str:
 
 
 def plan_output(
-    source: Source, path: str | Path, options: EncodeOptions | None = None, card: Card | None = None
+    source: Source,
+    path: str | Path,
+    options: EncodeOptions | None = None,
+    card: Card | None = None,
+    streams: str | None = None,
 ) -> OutputPlan:
     """Decides how `source` is written to a file named `path`; nothing is written.
 
     Args:
         card: where frames will be; an encoder that can take them there does.
+        streams: which of the others are copied, as for `selection.selected`; None = all.
 
     Raises:
         UsageError: the extension or an option does not fit.
     """
     muxer = muxer_of(path)
+    chosen = None if streams is None else selected(streams, list(source.container.streams), source.video)
     encoding = choose_encoding(source.info.format, source.info.color, lambda codec: holds(muxer, codec), options)
     encoding = replace(encoding, alpha=format_with_alpha(encoding, source.first.origin))
     if encoding.on_card is None:
         card = None
     elif card is not None:
         encoding = replace(encoding, format=encoding.on_card)
-    copies = plan_copies(source, muxer)
+    copies = plan_copies(source, muxer, chosen)
     dropped = list(copies.dropped)
     dropped += lost_extras(source, muxer, encoding)
     notes = [*encoding.notes, *copies.notes]
+    changes = rehearse(source, muxer, copies.copied)
+    if changes is None:
+        notes.append(f"what {LABELS.get(muxer, muxer)} keeps of tags and marks could not be tried and may be less")
+    else:
+        lost, more = announced(changes, muxer)
+        dropped, notes = dropped + lost, notes + more
     if is_constant_rate(muxer, encoding):
         label = LABELS.get(muxer, muxer)
         who = encoding.codec if encoding.constant_rate else label
         notes.append(f"{who} keeps a constant frame rate: times are rounded to 1/{float(source.info.rate):g} s")
-    return OutputPlan(muxer, encoding, copies.copied, tuple(dropped), tuple(notes), card)
+    return OutputPlan(muxer, encoding, copies.copied, tuple(dropped), tuple(notes), card, changes)
 
 
 def is_constant_rate(muxer: str, encoding: Encoding) -> bool:
