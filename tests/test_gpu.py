@@ -39,7 +39,8 @@ from rfdn_stream.nets.base import SCALES
 from rfdn_stream.nets.catalogue import open_model
 from rfdn_stream.nets.fold import fold
 from rfdn_stream.nets.rfdn import RFDN, preset
-from rfdn_stream.upscaler import MOST, Upscaler, open_device
+from rfdn_stream.opening import open_device
+from rfdn_stream.upscaler import MOST, Upscaler
 from support import EXAMPLES, assert_frames_equal, random_frame, save_tiny
 
 pytestmark = pytest.mark.gpu
@@ -477,7 +478,7 @@ def test_abandoned_frames_harm_nobody(tiny_model):
 BROKEN = """
 import sys, torch
 from rfdn_stream.errors import DeviceError
-from rfdn_stream.upscaler import open_device
+from rfdn_stream.opening import open_device
 device, index = open_device("cuda"), torch.tensor([5], device="cuda")
 def bad():
     torch.zeros(1, device="cuda")[index]
