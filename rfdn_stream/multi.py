@@ -48,7 +48,8 @@ class MultiUpscaler(Upscaler):
     def __init__(self, upscalers: list[Upscaler]) -> None:
         first = upscalers[0]
         self.upscalers = tuple(upscalers)
-        self.device, self.engine, self.model, self.work = first.device, first.engine, first.model, Work()
+        self.device, self.engine, self.work = first.device, first.engine, Work()
+        self.model, self.models = first.model, first.models
         for upscaler in upscalers:
             upscaler.work = self.work
         self._turns = list(upscalers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,21 +18,20 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from rfdn_stream import registry
 from rfdn_stream.arrays import Array, array_of, frame_of
 from rfdn_stream.batch import LARGEST, Batch, Surface, Work, check_batch, drain, fill, together
 from rfdn_stream.config import Size
-from rfdn_stream.devices.base import Device, NoDeviceError
+from rfdn_stream.devices.base import Device
 from rfdn_stream.devices.ring import Ring, Slot
-from rfdn_stream.engines.base import Engine, EngineUnavailableError, enlarge, takes_batches
-from rfdn_stream.engines.choice import order
+from rfdn_stream.engines.base import Engine, enlarge, takes_batches
+from rfdn_stream.engines.chain import Chain
 from rfdn_stream.engines.regions import Change, Regions
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat, Plane
 from rfdn_stream.kernels.resample import resample
-from rfdn_stream.nets.base import Network
-from rfdn_stream.nets.blend import denoised
-from rfdn_stream.nets.catalogue import ModelSpec, default_model, open_model
+from rfdn_stream.nets.catalogue import ModelSpec
+from rfdn_stream.nets.steps import open_steps
+from rfdn_stream.opening import open_device, open_engine
 from rfdn_stream.reuse import MODES, Memory, Result, Sent
 from rfdn_stream.ticket import HEAD, Ticket, place
 
@@ -49,7 +48,8 @@ class Upscaler:
     Args:
         model: a name of the catalogue (`rfdn-stream models`), a weights file, or a description of one; None = the
             default for video.
-        scale: 2, 3 or 4; None = the model's own, or 2.
+        scale: 2, 3 or 4; a product of these, or the numbers themselves as (2, 4): networks in sequence (`nets.steps`);
+            None = the model's own, or 2.
         device: ``cpu``, ``cuda:N``, or ``auto``: a card that works, else the CPU.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16``.
         tile: side of tiles in input pixels; 0 = always whole frames, None = whole frames while they fit.
@@ -69,7 +69,8 @@ class Upscaler:
             ``off``: every frame goes through the network.
 
     Attributes:
-        device, engine, model: what runs, on what, with which weights (a `ModelSpec`).
+        device, engine, model: what runs, on what, with which weights (a `ModelSpec`; of several the first).
+        models: the weights of all networks, in their order.
         work: what the compute stream has done so far.
 
     Raises:
@@ -85,7 +86,7 @@ class Upscaler:
         self,
         model: str | Path | ModelSpec | None = None,
         *,
-        scale: int | None = None,
+        scale: int | Sequence[int] | None = None,
         device: str | Device = "auto",
         precision: str = "auto",
         tile: int | None = None,
@@ -112,11 +113,13 @@ class Upscaler:
         if denoise is not None and model is not None:
             raise UsageError("denoise chooses the model by itself; leave out one of the two, model or denoise")
         self.device = open_device(device) if isinstance(device, str) else device
-        if denoise is None:
-            network, self.model = open_model(model or default_model(scale or 2, purpose), scale)
-        else:
-            network, self.model = denoised(scale or 2, denoise)
-        self.engine = _open_engine(self.device, engine, network, self.model, precision, tile)
+        networks = open_steps(model, scale, purpose, denoise)
+        self.models = tuple(spec for _, spec in networks)
+        self.model = self.models[0]
+        if reuse == "regions" and len(networks) > 1:
+            raise UsageError("reuse regions goes with one network, not with several in sequence; choose frames")
+        engines = [open_engine(self.device, engine, network, spec, precision, tile) for network, spec in networks]
+        self.engine: Engine = engines[0] if len(engines) == 1 else Chain(engines)
         if batch is not None and batch > 1 and not takes_batches(self.engine):
             raise UsageError(
                 f"batch {batch} is not possible: {self.engine.description} takes one frame at a time; "
@@ -167,7 +170,8 @@ class Upscaler:
         if self._strength == 0:
             return f"Lanczos on {self.device.name}, as strength 0 leaves the network out"
         share = "" if self._strength == 1 else f", strength {self._strength:g}"
-        return f"{self.model.name} on {self.device.name}, {self.engine.description}{share}"
+        names = " then ".join(model.name for model in self.models)
+        return f"{names} on {self.device.name}, {self.engine.description}{share}"
 
     def submit(
         self, frame: Frame, output: Output | None = None, into: tuple[CardPlane, ...] = (), *, fresh: bool = False
@@ -411,62 +415,6 @@ class Upscaler:
             return result
         plain = resample(rgb, height, width)
         return plain.lerp_(result.to(plain.dtype), self._strength)
-
-
-def open_device(name: str) -> Device:
-    """The device that the user names: ``auto``, ``cpu``, ``cuda:1``.
-
-    ``auto`` takes the first kind of registry.DEVICES that works, and says why it passed over the ones before.
-
-    Raises:
-        UsageError: no such device, and what there is.
-        DeviceError: it is there, but does not work.
-    """
-    kind, colon, index = name.partition(":")
-    if "," in name:
-        raise UsageError(f"one Upscaler runs on one device, got {name!r}; name one, or take a MultiUpscaler")
-    if (colon and not index.isdecimal()) or (colon and kind == "auto"):
-        raise UsageError(f"device {name!r} is not understood; write auto, cpu or cuda:N")
-    if kind != "auto":
-        device: Device = registry.load(registry.DEVICES, kind, "device")(int(index) if index else None)
-        return device
-    *better, last = registry.DEVICES
-    for kind in better:
-        try:
-            return open_device(kind)
-        except (UsageError, DeviceError) as failure:
-            # A machine without a card is no cause for alarm; a card that does not work is.
-            level = logging.INFO if isinstance(failure, NoDeviceError) else logging.WARNING
-            log.log(level, "not on %s: %s", kind, str(failure))  # a record of it would hold on to its traceback
-    return open_device(last)
-
-
-def _open_engine(
-    device: Device, asked: str, network: Network, model: ModelSpec, precision: str, tile: int | None
-) -> Engine:
-    """The engine that the user names; ``auto`` takes the device's first one that can, and says why not those before.
-
-    Raises:
-        UsageError: no such engine on that device, or it cannot run this network so; and what there is.
-    """
-    if asked in registry.ENGINES and asked not in device.engines:
-        raise UsageError(f"engine {asked} does not run on {device.name}; choose {', '.join(device.engines)}")
-    if asked == "auto":
-        *better, last = order(device.engines, network, model, device.torch_device, precision)
-    else:
-        better, last = [], asked
-    for name in better:
-        try:
-            return _engine(name)(network, model, device.torch_device, precision, tile)
-        except EngineUnavailableError as failure:
-            log.info("not by engine %s: %s", name, str(failure))
-    return _engine(last)(network, model, device.torch_device, precision, tile)
-
-
-def _engine(name: str) -> Callable[..., Engine]:
-    """The class of the engine of that name."""
-    found: Callable[..., Engine] = registry.load(registry.ENGINES, name, "engine")
-    return found
 
 
 def _claimed(ticket: Ticket, array: Array | None) -> Frame | Array:

@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import gc
 import importlib.util
 import logging
 import os
@@ -9,15 +10,30 @@ import sys
 from pathlib import Path
 
 import av  # noqa: F401 - before any test imports OpenCV, whose X libraries PyAV's x11grab crashes with
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 # As our programs do, before torch is imported: threads that spin make tests with two networks twenty times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processors are shared out already
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
 from cuda_shim import SANITIZERS, Card, Shim, build
 from support import save_tiny
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Whole runs take turns on up to four processors, file by file; what is chosen, `-s` and `-m gpu` are one process.
+
+    So is `--pdb`, which pytest-xdist sees to. `-n` says otherwise.
+    """
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    several = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return several if whole and several > 1 and not config.option.markexpr and config.option.capture != "no" else 0
 
 
 def pytest_runtest_setup(item):
@@ -28,6 +44,13 @@ def pytest_runtest_setup(item):
         pytest.skip("needs a CUDA device")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _frozen():
+    """Collections pass over what was there before the file: torch alone takes half a second each time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _own_log():
     """What a command does to the package's logger ends with its test."""
@@ -36,6 +59,14 @@ def _own_log():
     yield
     log.handlers[:] = handlers
     log.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _own_priority():
+    """SVT-AV1 makes a real-time thread of the one that opens it, if it may, as root may: not of the tests after it."""
+    yield
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @pytest.fixture(scope="session")

@@ -160,6 +160,25 @@ class RecordingSink:
         self.finished = True
 
 
+class Turns:
+    """Lets a source go on only when its frame has been shown, so that none is passed over whatever the machine does."""
+
+    def __init__(self):
+        self._shown = threading.Event()
+
+    def frames(self, items):
+        """The items for a ScriptedSource; after each frame it waits."""
+        for item in items:
+            yield item
+            if hasattr(item, "planes"):
+                assert self._shown.wait(30), "a frame was never shown"
+                self._shown.clear()
+
+    def shown(self, number):
+        """To be a RecordingSink's `stall`."""
+        self._shown.set()
+
+
 def lost():
     """A new one each time: an exception keeps what it has passed through."""
     return SourceLost("scripted is gone")

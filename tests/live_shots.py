@@ -3,6 +3,7 @@
 import threading
 import time
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,16 +17,24 @@ BEFORE, AFTER = (200, 40, 40), (40, 160, 220)
 
 def flat(colour, size, format="rgb24", *, number=0, pts=None, time_base=Fraction(1, 1000)):
     """A picture of one colour, with a white bar whose column is the number."""
-    width, height = size
-    rgb = np.empty((height, width, 3), np.uint8)
-    rgb[...] = colour
-    bar = number * 2 % (width - 2)
-    rgb[:, bar : bar + 2] = 255
     made, color = FORMATS[format], RGB_FULL if FORMATS[format].family == "rgb" else ColorSpec()
+    planes = _planes(colour, size, format, number * 2 % (size[0] - 2))
+    return Frame(planes, made, *size, color, pts, time_base)
+
+
+@lru_cache(200)
+def _planes(colour, size, format, bar):
+    """Made once: in double precision they would keep a processor busy beside the sink that is tested."""
+    made, color = FORMATS[format], RGB_FULL if FORMATS[format].family == "rgb" else ColorSpec()
+    rgb = np.empty((size[1], size[0], 3), np.uint8)
+    rgb[...] = colour
+    rgb[:, bar : bar + 2] = 255
     planes = (rgb,)
     if format != "rgb24":
         planes = tuple(reference.quantise(reference.from_rgb(np.moveaxis(rgb, 2, 0) / 255, made, color), made))
-    return Frame(planes, made, width, height, color, pts, time_base)
+    for plane in planes:
+        plane.flags.writeable = False
+    return planes
 
 
 def shot(number=0, *, size=(64, 48), format="rgb24", before="yuv420p", captured=None, pts=None, note=""):

@@ -38,14 +38,16 @@ class File:
 
     def __init__(self, path):
         self.path = path
-        everything = ffprobe(path, "-show_streams", "-show_format", "-show_chapters", "-show_packets",
+        everything = ffprobe(path, "-show_streams", "-show_format", "-show_chapters", "-show_packets", "-show_frames",
                              "-show_data_hash", "md5")  # fmt: skip
-        self.streams, self.chapters, packets = everything["streams"], everything["chapters"], everything["packets"]
+        self.streams, self.chapters = everything["streams"], everything["chapters"]
+        packets, frames = (
+            [one for one in everything["packets_and_frames"] if one["type"] == kind] for kind in ("packet", "frame")
+        )
         self.tags = {key.lower(): value for key, value in everything["format"].get("tags", {}).items()}
         self.video = next(s for s in self.streams if s["codec_type"] == "video" and not is_cover(s))
         self.packets = {s["index"]: [p for p in packets if p["stream_index"] == s["index"]] for s in self.streams}
-        command = ("-select_streams", str(self.video["index"]), "-show_frames")
-        self.frames = ffprobe(path, *command)["frames"]
+        self.frames = [f for f in frames if f["stream_index"] == self.video["index"]]
 
     @property
     def times(self):

@@ -4,13 +4,12 @@ import json
 import math
 import os
 import re
-import subprocess
-import sys
 import time
 
 import pytest
 import typer
 
+from program import rfdn_stream
 from rfdn_stream import Upscaler
 from rfdn_stream.cli.bench import frame_size
 from rfdn_stream.doctor.bench import measure
@@ -43,13 +42,7 @@ def test_a_network_of_known_cost_is_measured_as_such(tiny_model):
 
 
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "rfdn_stream", "bench", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "120"},
-    )
+    return rfdn_stream("bench", *arguments, env={**os.environ, "COLUMNS": "120"})
 
 
 def test_the_command(tiny_model):

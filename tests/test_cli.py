@@ -9,15 +9,16 @@ import time
 
 import pytest
 
+from program import Fork, entry, rfdn_stream
 from support import EXAMPLES
 
 BUNNY = EXAMPLES / "bunny.mp4"
 
 
-def rfdn_stream(*arguments, cwd=None, **kwargs):
-    """Runs the program as installed."""
+def started(*arguments):
+    """Runs the program as installed, from nothing."""
     command = [sys.executable, "-m", "rfdn_stream", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, **kwargs)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def assert_refused(result, code, message):
@@ -49,14 +50,14 @@ def test_help_names_every_option():
     for option in (
         "--scale", "--model", "--device", "--precision", "--tile", "--codec", "--crf", "--preset", "--pix-fmt",
         "--start", "--duration", "--overwrite", "--dither", "--quiet", "--decode", "--deinterlace", "--engine",
-        "--strength", "--denoise",
+        "--strength", "--denoise", "--crop", "--streams", "--fps", "--raw", "--matrix",
     ):  # fmt: skip
         assert option in text
 
 
 def test_a_file_is_made_and_said(tmp_path, tiny_model):
     out = tmp_path / "out.mkv"
-    result = rfdn_stream("upscale", BUNNY, out, "--model", tiny_model, "--duration", "0:00.2", "--preset", "ultrafast")
+    result = started("upscale", BUNNY, out, "--model", tiny_model, "--duration", "0:00.2", "--preset", "ultrafast")
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
     assert "320x180 yuv420p to 640x360 yuv420p" in result.stderr
@@ -79,7 +80,7 @@ def test_a_file_is_made_and_said(tmp_path, tiny_model):
         ([BUNNY, "out.mkv", "--scale", "two"], 2, "not a valid float"),
         ([BUNNY, "out.mkv", "--model", "erfdn-x2-vidio"], 2, "erfdn-x2-video"),
         ([BUNNY, "out.mkv", "--model", "missing.pth"], 1, "there is no weights file missing.pth"),
-        ([BUNNY, "out.mkv", "--model", "erfdn-x2-video", "--scale", "4"], 2, "enlarges by 2, not by 4"),
+        ([BUNNY, "out.mkv", "--model", "erfdn-x4-clean", "--scale", "2"], 2, "enlarges by 4, not by 2"),
         ([BUNNY, "out.mkv", "--model", "erfdn-x4-official"], 2, "models fetch erfdn-x4-official"),
         ([BUNNY, "out.mkv", "--codec", "libx246"], 2, "did you mean .*libx264"),
         ([BUNNY, "out.mkv", "--crf", "99"], 2, "crf of 0 to 51"),
@@ -127,7 +128,7 @@ def test_wrong_requests(tmp_path, monkeypatch, arguments, code, message):
 
 def test_an_error_is_one_line_and_a_traceback_only_with_debug(tmp_path):
     arguments = ["upscale", BUNNY, tmp_path / "out.mkv", "--model", "missing.pth"]
-    assert_refused(rfdn_stream(*arguments), 1, "there is no weights file missing.pth")
+    assert_refused(started(*arguments), 1, "there is no weights file missing.pth")
     assert "Traceback" in rfdn_stream(*arguments, "--debug").stderr
     assert_refused(rfdn_stream("upscale", "--scale"), 2, "--scale")
     assert os.listdir(tmp_path) == []
@@ -137,8 +138,7 @@ def test_an_error_is_one_line_and_a_traceback_only_with_debug(tmp_path):
 def test_ctrl_c_ends_within_a_second_and_leaves_nothing(tmp_path, how):
     """On a real network, in the middle of frames that take longer than that second."""
     out = tmp_path / "out.mkv"
-    command = [sys.executable, "-m", "rfdn_stream", "upscale", str(BUNNY), str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with Fork(entry, "upscale", str(BUNNY), str(out)) as process:
         for line in process.stderr:
             if "320x180" in line:
                 break

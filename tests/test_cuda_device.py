@@ -20,8 +20,9 @@ from rfdn_stream.devices.happens_before import RaceError
 from rfdn_stream.errors import DeviceError, UsageError
 from rfdn_stream.frame import CardPlane
 from rfdn_stream.media.card import Card
+from rfdn_stream.opening import open_device
 from rfdn_stream.ticket import HEAD
-from rfdn_stream.upscaler import Upscaler, open_device
+from rfdn_stream.upscaler import Upscaler
 from support import assert_frames_equal, random_frame
 
 

@@ -8,7 +8,7 @@ import pytest
 from rfdn_stream.devices.cpu import CpuDevice
 from rfdn_stream.devices.happens_before import RaceError
 from rfdn_stream.errors import DeviceError, UsageError
-from rfdn_stream.upscaler import open_device
+from rfdn_stream.opening import open_device
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -14,6 +13,7 @@ import av
 import pytest
 import torch
 
+from program import rfdn_stream
 from rfdn_stream.doctor.finding import State
 from rfdn_stream.doctor.machine import examine
 from rfdn_stream.engines.winograd import library as winograd
@@ -80,8 +80,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
 def test_the_command(tmp_path, arguments):
-    command = [sys.executable, "-m", "rfdn_stream", "doctor", "--folder", str(tmp_path), *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True)
+    ran = rfdn_stream("doctor", "--folder", tmp_path, *arguments)
     broken = [f.part for f in examine(tmp_path) if f.state is State.BROKEN]
     assert ran.returncode == (1 if broken else 0), ran.stderr
     if arguments:

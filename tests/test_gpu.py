@@ -25,6 +25,7 @@ from rfdn_stream.devices.cuda import CudaDevice
 from rfdn_stream.doctor.agreement import LEAST_PSNR, MOST_BETWEEN_ENGINES, check_kernels, smooth_picture
 from rfdn_stream.doctor.bench import measure
 from rfdn_stream.engines.compiled import CompiledEngine
+from rfdn_stream.engines.fused.engine import FusedEngine
 from rfdn_stream.engines.graph import KEPT, GraphEngine
 from rfdn_stream.engines.torch_engine import TorchEngine
 from rfdn_stream.errors import DeviceError, ModelError, UsageError
@@ -34,8 +35,12 @@ from rfdn_stream.live.ladder import FULL, Step
 from rfdn_stream.live.lighter import lighter_twin
 from rfdn_stream.live.stepped import put_steps_in
 from rfdn_stream.multi import open_upscaler
+from rfdn_stream.nets.base import SCALES
 from rfdn_stream.nets.catalogue import open_model
-from rfdn_stream.upscaler import MOST, Upscaler, open_device
+from rfdn_stream.nets.fold import fold
+from rfdn_stream.nets.rfdn import RFDN, preset
+from rfdn_stream.opening import open_device
+from rfdn_stream.upscaler import MOST, Upscaler
 from support import EXAMPLES, assert_frames_equal, random_frame, save_tiny
 
 pytestmark = pytest.mark.gpu
@@ -79,10 +84,12 @@ def time_of(engine, rgb, runs=20):
 
 
 @pytest.mark.parametrize("precision", LEAST_PSNR)
-@pytest.mark.parametrize("engine_class", [TorchEngine, GraphEngine])
+@pytest.mark.parametrize("engine_class", [TorchEngine, GraphEngine, FusedEngine])
 def test_the_engine_against_fp32_on_the_cpu(engine_class, precision):
     if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         pytest.skip("this card has no bf16")
+    if precision == "fp32" and engine_class is FusedEngine:
+        pytest.skip("the fused kernels are for 16 bits")
     reference, tested = engine(TorchEngine, "fp32", device=CPU), engine(engine_class, precision)
     for size in ((180, 320), (181, 319), (9, 40), (1, 1)):
         x = smooth_picture(*size, seed=0)
@@ -120,6 +127,28 @@ def test_padded_channels_and_graphs_by_the_cards_own_clock():
     print("\n" + "\n".join(rows))
 
 
+@pytest.mark.parametrize("name", ["E-RFDN", "RFDN", "RFDN-L"])
+@pytest.mark.parametrize("scale", SCALES)
+@torch.no_grad()
+def test_fused_kernels_for_every_published_network(name, scale):
+    pytest.importorskip("triton", reason="they are written in Triton")
+    from rfdn_stream.engines.fused.network import FusedNetwork
+
+    torch.manual_seed(0)
+    network, x = fold(RFDN(preset(name, scale))), smooth_picture(33, 70, 0)[None]
+    want, fused = network(x), FusedNetwork(network, CARD, torch.float16)
+    assert (fused(x.to(CARD, torch.float16)).float().cpu() - want).abs().max() <= 2e-3
+
+
+def test_the_fused_kernels_time(caplog):
+    """Prints it; and that none of them falls back."""
+    tested, rows = engine(FusedEngine), []
+    for height, width in ((480, 854), (720, 1280), (1080, 1920)):
+        rows.append(f"{width}x{height}: {time_of(tested, torch.rand(3, height, width, device=CARD)):.2f} ms")
+    print("\nfused kernels, " + ", ".join(rows))
+    assert not [record for record in caplog.records if record.name == "rfdn_stream"]
+
+
 def test_a_compiled_network(caplog):
     pytest.importorskip("triton", reason="torch.compile needs Triton on a card")
     plain, tested, x = engine(TorchEngine), engine(CompiledEngine), smooth_picture(180, 320, 0).to(CARD)
@@ -149,7 +178,7 @@ def test_two_graph_engines_record_and_replay_on_two_threads():
 # Batches
 
 
-@pytest.mark.parametrize("engine_class", [TorchEngine, GraphEngine])
+@pytest.mark.parametrize("engine_class", [TorchEngine, GraphEngine, FusedEngine])
 def test_an_engine_gives_a_batch_what_it_gives_single_pictures(engine_class):
     """Also the smaller batch at the end of a clip, frames too small for the network, and the batch again."""
     alone, tested = engine(TorchEngine), engine(engine_class)
@@ -162,7 +191,7 @@ def test_an_engine_gives_a_batch_what_it_gives_single_pictures(engine_class):
             x, want = x.flip(0), want.flip(0)  # what was recorded or came last would show
 
 
-@pytest.mark.parametrize("engine_name", ["torch", "graph"])
+@pytest.mark.parametrize("engine_name", ["torch", "graph", "fused"])
 @pytest.mark.parametrize("batch", [2, 5, None])
 def test_batches_give_what_single_frames_do(tiny_model, engine_name, batch):
     """In order, whatever the size; the last ones of each size are fewer."""
@@ -234,7 +263,7 @@ def little_memory():
     torch.cuda.empty_cache()
 
 
-@pytest.mark.parametrize("engine_name", ["torch", "graph"])
+@pytest.mark.parametrize("engine_name", ["torch", "graph", "fused"])
 def test_a_frame_that_does_not_fit_is_done_in_tiles(little_memory, caplog, engine_name):
     frame = random_frame("yuv420p", 1280, 720)
     with Upscaler(MODEL, device="cuda", engine=engine_name, reuse="off") as upscaler:
@@ -447,7 +476,7 @@ def test_abandoned_frames_harm_nobody(tiny_model):
 BROKEN = """
 import sys, torch
 from rfdn_stream.errors import DeviceError
-from rfdn_stream.upscaler import open_device
+from rfdn_stream.opening import open_device
 device, index = open_device("cuda"), torch.tensor([5], device="cuda")
 def bad():
     torch.zeros(1, device="cuda")[index]
@@ -516,5 +545,5 @@ def test_a_file_on_the_card(tmp_path):
     target = tmp_path / "big.mkv"
     result = command("upscale", str(EXAMPLES / "bunny.mp4"), str(target), "--device", "cuda", "--duration", "1")
     assert result.returncode == 0, result.stderr
-    assert "on cuda:0, CUDA graph fp16" in result.stderr
+    assert "on cuda:0, fused kernels fp16" in result.stderr
     assert target.stat().st_size > 10_000

@@ -405,8 +405,9 @@ def test_nvdec_gives_the_standard_s_pictures():
     """H.264 says what each sample is, so a card and the processor agree in every one."""
     torch.zeros(1, device="cuda")  # torch's context is there first, as in a job
     with open_source(BUNNY) as want, open_source(BUNNY, decode="cuda", card=Card(0)) as got:
-        frames = zip(want.items(), got.items(), strict=True)
-        for number, (a, b) in zip(count(), ((a, b) for a, b in frames if isinstance(a, Frame))):
+        # Copied packets come earlier or later between the frames: NVDEC holds back others than the processor does.
+        shown = ((item for item in source.items() if isinstance(item, Frame)) for source in (want, got))
+        for number, (a, b) in zip(count(), zip(*shown, strict=True)):
             luma, chroma = (plane.tensor.cpu().numpy() for plane in b.card)
             assert (a.pts, a.duration) == (b.pts, b.duration), number
             for x, y in zip(a.planes, (luma, chroma[..., 0], chroma[..., 1]), strict=True):

@@ -12,15 +12,10 @@ import time
 import av
 import pytest
 
+from program import Fork, entry, rfdn_stream
 from support import EXAMPLES
 
 BUNNY = EXAMPLES / "bunny.mp4"
-
-
-def rfdn_stream(*arguments, **kwargs):
-    """Runs the program as installed."""
-    command = [sys.executable, "-m", "rfdn_stream", "live", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **kwargs)
 
 
 def test_help_names_every_option_before_heavy_imports():
@@ -44,7 +39,7 @@ def test_help_names_every_option_before_heavy_imports():
 
 
 def test_the_list_tells_what_there_is():
-    result = rfdn_stream("--list")
+    result = rfdn_stream("live", "--list")
     assert result.returncode == 0, result.stderr
     assert "test  a moving test pattern" in result.stdout
     assert "SOURCE is camera" in result.stdout
@@ -82,7 +77,9 @@ def test_wrong_requests(tmp_path, monkeypatch, tiny_model, arguments, code, mess
 
 
 def test_a_session_from_beginning_to_end(tiny_model):
-    result = rfdn_stream("test", "null", "--size", "64x48", "--model", tiny_model, "--duration", "1")
+    command = ["test", "null", "--size", "64x48", "--model", tiny_model, "--duration", "1"]
+    command = [sys.executable, "-m", "rfdn_stream", "live", *command]  # from nothing
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
     assert "64x48 yuv420p at 30 fps to 128x96" in result.stderr
     assert re.search(r"\d+ frames shown in 1\.\d s, [\d.]+% of \d+ dropped; latency \d+ ms", result.stderr)
@@ -93,8 +90,7 @@ class Live:
     """The program while it runs."""
 
     def __init__(self, *arguments):
-        command = [sys.executable, "-u", "-m", "rfdn_stream", "live", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.process = Fork(entry, "live", *map(str, arguments))
 
     def wait_for(self, text):
         for line in self.process.stderr:
@@ -122,9 +118,7 @@ def live():
 
     yield start
     for program in running:
-        program.process.kill()
-        program.process.wait()
-        program.process.stderr.close()
+        program.process.close()
 
 
 def test_ctrl_c_completes_the_file_within_a_second(tmp_path, tiny_model, live):

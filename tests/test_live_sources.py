@@ -195,20 +195,20 @@ def rtmp_listening(ffmpeg, port):
     """We are the server, as for OBS."""
     address = f"rtmp://127.0.0.1:{port}/live/x"
     send = (*pattern(), *PROMPT, "-f", "flv", address)
-    return address, SourceOptions(timeout=1.0, listen=True), lambda: ffmpeg(*send)
+    return address, SourceOptions(timeout=5.0, listen=True), lambda: ffmpeg(*send)
 
 
 def rtsp(ffmpeg, port):
     """FFmpeg can only push to an RTSP server, so we are it."""
     address = f"rtsp://127.0.0.1:{port}/x"
     send = (*pattern(), *PROMPT, "-f", "rtsp", "-rtsp_transport", "tcp", address)
-    return address, SourceOptions(timeout=2.0, listen=True), lambda: ffmpeg(*send)
+    return address, SourceOptions(timeout=5.0, listen=True), lambda: ffmpeg(*send)
 
 
 def tcp(ffmpeg, port):
     address = f"tcp://127.0.0.1:{port}"
     send = (*pattern(), *PROMPT, "-f", "mpegts", address)
-    return address, SourceOptions(timeout=1.0, listen=True), lambda: ffmpeg(*send)
+    return address, SourceOptions(timeout=5.0, listen=True), lambda: ffmpeg(*send)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from rfdn_stream.cli.app import run
 from rfdn_stream.config import Size
 from rfdn_stream.devices.cpu import CpuDevice
 from rfdn_stream.errors import UsageError
-from rfdn_stream.jobs.size import network_scale
+from rfdn_stream.jobs.size import network_scales
 from rfdn_stream.kernels import reference
 from rfdn_stream.kernels.resample import resample
 from rfdn_stream.media.image import read_image, write_image
@@ -61,17 +61,24 @@ def test_other_sizes_are_refused(values, words):
         Size(**values)
 
 
-def test_the_network_enlarges_enough_where_one_does(tiny_model, caplog):
+def test_the_networks_enlarge_enough(tiny_model, caplog):
     def chosen(size, model=None, denoise=None):
-        return network_scale(size, 640, 480, model, denoise)
+        return network_scales(size, 640, 480, model, denoise)
 
     assert chosen(None) is None
-    assert chosen(Size(scale=1.5)) == chosen(Size(height=960)) == chosen(Size(height=300)) == 2
-    assert chosen(Size(scale=4)) == 4
-    assert chosen(Size(height=700), tiny_model) == 2
+    assert chosen(Size(scale=1.5)) == chosen(Size(height=960)) == chosen(Size(height=300)) == (2,)
+    assert chosen(Size(scale=4)) == (4,)
+    assert chosen(Size(height=700), tiny_model) == (2,)
+    assert chosen(Size(width=1920, height=480), denoise=0.5) == (2, 2)
+    assert chosen(Size(scale=8)) == (2, 4)
+    assert chosen(Size(scale=5)) == (2, 3)  # and down again
+    assert chosen(Size(scale=16)) == (4, 4)
+    assert chosen(Size(scale=4), tiny_model) == (2, 2)
+    assert chosen(Size(scale=16), tiny_model) == (2, 2, 2, 2)
+    assert chosen(Size(scale=6), denoise=0.5) == (2, 3)
     assert not caplog.messages
-    assert chosen(Size(width=1920, height=480), denoise=0.5) == 2
-    assert caplog.messages == ["no model here enlarges by 3; enlarged by 2, the rest is resampled"]
+    assert chosen(Size(width=1400, height=480), tiny_model) == (2,)  # a second network costs more than that is worth
+    assert caplog.messages == ["no model here enlarges by 2.19; enlarged by 2, the rest is resampled"]
 
 
 @pytest.mark.parametrize(("size", "strength"), [((66, 63), 1.0), ((20, 10), 1.0), ((66, 63), 0.4), ((31, 47), 0.0)])
@@ -137,3 +144,35 @@ def test_pictures_of_any_size(tiny_model, tmp_path):
     assert (result.width, result.height) == (45, 30)
     frame, _, _ = read_image(tmp_path / "out.png")
     assert (frame.width, frame.height) == (45, 30)
+
+
+def test_networks_in_sequence_round_nothing_in_between(tiny_model):
+    """x4 from x2 twice: float from the first network to the second, clamped to [0, 1]."""
+    frame = random_frame("rgb24", 21, 19, seed=4)
+    rgb = torch.from_numpy(reference.to_rgb(frame.planes, frame.format, frame.color)).float()
+    network, _ = open_model(tiny_model)
+    with torch.inference_mode():
+        between = network(rgb[None]).clamp(0, 1)
+        assert not torch.equal(between, (between * 255).round() / 255)
+        want = network(between)[0].double().numpy()
+    codes = reference.quantise(reference.from_rgb(want, frame.format, frame.color), frame.format)
+    options = {"device": CpuDevice(check=True), "engine": "torch", "precision": "fp32"}
+    with Upscaler(tiny_model, scale=4, **options) as upscaler:
+        assert (upscaler.scale, len(upscaler.models)) == (4, 2)
+        assert "tiny-x2 then tiny-x2" in upscaler.description
+        got = upscaler.submit(frame).result()
+        batch = [ticket.result() for ticket in upscaler.submit_all([frame, frame, frame], fresh=True)]
+    for big in (got, *batch):
+        assert np.abs(big.planes[0].astype(int) - codes[0].astype(int)).max() <= 1
+
+
+def test_the_first_of_several_networks_meets_the_source_and_the_others_a_network_s_picture():
+    with Upscaler(scale=8, device="cpu") as upscaler:
+        assert [model.name for model in upscaler.models] == ["erfdn-x2-video", "erfdn-x4-clean"]
+    with Upscaler(scale=4, denoise=0.0, device="cpu") as upscaler:
+        assert [model.scale for model in upscaler.models] == [2, 2]
+        assert upscaler.models[1].name == "erfdn-x2-clean"
+    with pytest.raises(UsageError, match="no model for scale 5"):
+        Upscaler(scale=5, device="cpu")
+    with pytest.raises(UsageError, match="goes with one network"):
+        Upscaler(scale=8, device="cpu", reuse="regions")

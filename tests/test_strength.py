@@ -121,7 +121,7 @@ def test_only_one_network_can_be_mixed(tiny_model):
         (["--strength", "-0.1"], r"strength -0\.1 is outside"),
         (["--denoise", "2"], "denoise 2 is outside its range; choose 0"),
         (["--denoise", "0.5", "--model", CLEAN], "leave out one of the two, model or denoise"),
-        (["--denoise", "0.5", "--scale", "4"], "scale 4 has none for images; leave denoise out"),
+        (["--denoise", "0.5", "--scale", "3"], "scale 3 has none for images; leave denoise out"),
     ],
 )
 def test_impossible_requests_leave_nothing(tmp_path, options, message):

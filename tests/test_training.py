@@ -2,13 +2,10 @@
 
 import csv
 import json
-import os
 import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -19,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from program import Fork, entry, script
 from rfdn_stream.errors import ModelError, UsageError
 from rfdn_stream.evaluation.metrics import psnr_y
 from rfdn_stream.evaluation.resize import bicubic as bicubic_resize
@@ -157,8 +155,10 @@ train(Path(sys.argv[3]), asked, device="cpu", cache=Path(sys.argv[4]), save_minu
 
 
 def interrupted(how, step, out, cache, asked):
-    command = [sys.executable, "-c", KILLED, str(step), how, str(out), str(cache), repr(asked)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    """The fork's exit code and what it said."""
+    with Fork(script, KILLED, str(step), how, str(out), str(cache), repr(asked)) as fork:
+        _, said = fork.communicate()
+    return fork.returncode, said
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +171,8 @@ def whole(asked, cache, tmp_path_factory):
 def killed(asked, cache, tmp_path_factory):
     """The folder of a run that kill -9 has met after 7 steps, with a state of step 6 or 7; to be copied."""
     folder = tmp_path_factory.mktemp("killed") / "run"
-    ran = interrupted("SIGKILL", 7, folder, cache, asked)
-    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    code, said = interrupted("SIGKILL", 7, folder, cache, asked)
+    assert code == -signal.SIGKILL, said
     assert torch.load(folder / "state.pt", weights_only=True)["trainer"]["step"] in (6, 7)
     return folder
 
@@ -193,8 +193,8 @@ def test_a_killed_run_ends_in_the_same_bits(whole, killed, tmp_path, monkeypatch
 
 
 def test_a_stopped_run_goes_on_where_it_was(whole, asked, cache, tmp_path):
-    ran = interrupted("SIGTERM", 5, tmp_path / "stopped", cache, asked)
-    assert "InterruptedTraining" in ran.stderr
+    _, said = interrupted("SIGTERM", 5, tmp_path / "stopped", cache, asked)
+    assert "InterruptedTraining" in said
     assert torch.load(tmp_path / "stopped" / "state.pt", weights_only=True)["trainer"]["step"] == 5
     resumed = train(tmp_path / "stopped", {}, device="cpu", cache=cache)
     assert_same_weights(whole.weights, resumed.weights)
@@ -447,15 +447,15 @@ def test_a_dry_run_writes_nothing(asked, cache, tmp_path, monkeypatch):
 
 
 def test_the_command(photos, start, cache, tmp_path):
-    command = [sys.executable, "-m", "rfdn_stream", "train", str(tmp_path / "run"), str(photos), "--from", str(start)]
+    command = ["train", str(tmp_path / "run"), str(photos), "--from", str(start)]
     command += ["--steps", "500000", "--batch", "1", "--patch", "16", "--cache", str(cache), "--evaluate-every", "50"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     state, weights, log = (tmp_path / "run" / name for name in ("state.pt", "weights.safetensors", "log.csv"))
-    deadline = time.monotonic() + 120
-    while not (log.exists() and "\n20," in log.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with Fork(entry, *command) as process:
+        deadline = time.monotonic() + 120
+        while not (log.exists() and "\n20," in log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
     assert process.returncode == 130, said
     assert f"rfdn-stream train {tmp_path / 'run'}" in said
     assert "Traceback" not in said

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -98,10 +99,16 @@ def test_a_layer_is_the_convolution(outputs, inputs, size):
             assert error < (0.03 if size == 3 else 0.004) * max(1, np.abs(want).max()), (height, width, slope)
 
 
+@cache
+def bunny():
+    return cv2.imread(str(EXAMPLES / "bunny.png"))
+
+
+@cache
 def kinds(height, width):
     """Pictures [3, height, width] in 0..1 of every kind that could be hard."""
     random = np.random.default_rng(height * 100 + width)
-    photo = cv2.imread(str(EXAMPLES / "bunny.png"))[20 : 20 + height, 40 : 40 + width, ::-1] / 255
+    photo = bunny()[20 : 20 + height, 40 : 40 + width, ::-1] / 255
     y, x = np.mgrid[:height, :width]
     inside = (np.minimum(y, height - 1 - y) > 0) & (np.minimum(x, width - 1 - x) > 0)
     return {

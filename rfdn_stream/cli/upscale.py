@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,17 +27,27 @@ def seconds(text: str) -> float:
 
 def upscale_command(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="IN", help="A video, or an image (PNG, JPEG, WebP, TIFF); - = a video from standard input."
+            metavar="IN",
+            help="A video or animation, an address, an image (PNG, JPEG, WebP, TIFF), an image sequence "
+            "(shot_%05d.png, a folder, 'shots/*.png'); - = a video from standard input.",
         ),
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The result; its extension chooses the container.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="The result; its extension chooses the container. shot_%05d.png = an image a frame; "
+            "- = y4m on standard output.",
+        ),
+    ],
     scale: Annotated[
         float | None,
         typer.Option(
             metavar="N",
-            help="Times as large each way: 2, 3, 4, or any number such as 1.5. [dim]Default: 2, or the model's.[/]",
+            help="Times as large each way: any number up to 16, such as 1.5; 8 runs networks in sequence. "
+            "[dim]Default: 2, or the model's.[/]",
             rich_help_panel=SIZE,
         ),
     ] = None,
@@ -91,6 +100,45 @@ def upscale_command(
     ] = None,
     duration: Annotated[
         float | None, typer.Option(metavar="TIME", parser=seconds, help="Stop after this long.", rich_help_panel=WHAT)
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|L:T:W:H",
+            help="Cut off black bars: auto = those that are found; or left, top, width and height of what is kept.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    streams: Annotated[
+        str | None,
+        typer.Option(
+            metavar="a:eng,s,...",
+            help="What is copied beside the video: v, a, s, d (data), t (attachments), all of a kind or by number or "
+            "language. [dim]Default: everything.[/]",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N", help="Frames a second of an image sequence. [dim]Default: 25.[/]", rich_help_panel=WHAT
+        ),
+    ] = None,
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH,FORMAT,FPS",
+            help="IN is bare samples, such as 1920x1080,yuv420p,25.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    matrix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="bt601|bt709|bt2020",
+            help="What IN's colours mean, where it does not say so (y4m) or says it wrong.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", "-y", help="Replace OUT if it exists.", rich_help_panel=WHAT)
@@ -196,6 +244,10 @@ def upscale_command(
       rfdn-stream upscale dvd.mkv dvd-1080p.mkv --height 1080
 
       rfdn-stream upscale photo.jpg photo-2x.png
+
+      rfdn-stream upscale shot_%05d.png big_%05d.png
+
+      ffmpeg -i in.mkv -f yuv4mpegpipe - | rfdn-stream upscale - - | ffmpeg -i - out.mkv
     """
     from rfdn_stream.cli.progress import ConsoleReporter
     from rfdn_stream.jobs import upscale
@@ -226,6 +278,11 @@ def upscale_command(
         pix_fmt=pix_fmt,
         start=start,
         duration=duration,
+        crop=crop,
+        streams=streams,
+        fps=fps,
+        raw=raw,
+        matrix=matrix,
         overwrite=overwrite,
         reporter=reporter,
     )

@@ -135,8 +135,7 @@ class GraphEngine(TorchEngine):
 
     def _chosen(self, picture: torch.Tensor) -> Network:
         """What is recorded for pictures of this shape [N, 3, H, W]."""
-        network: Network = self._network
-        return network
+        return self._network
 
     def _give_back(self) -> None:
         self._wait()

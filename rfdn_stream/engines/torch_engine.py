@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -110,7 +110,7 @@ class TorchEngine:
         network = pad_channels(network, multiple).eval().requires_grad_(False)
         try:
             network = network.to(device=device, dtype=self._dtype)
-            self._network = network.to(memory_format=torch.channels_last)
+            self._network: Callable[[torch.Tensor], torch.Tensor] = network.to(memory_format=torch.channels_last)
             self._wait()  # the weights may be used on any stream from now on
         except RuntimeError as failure:
             if not out_of_memory(failure):

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
+from rfdn_stream.jobs.doors import Reading, settle_doors
 from rfdn_stream.jobs.image import upscale_image
 from rfdn_stream.jobs.report import LogReporter, Reporter
-from rfdn_stream.jobs.size import network_scale, wanted_size
+from rfdn_stream.jobs.size import network_scales, wanted_size
 from rfdn_stream.jobs.video import upscale_video
 from rfdn_stream.media.card import Card
-from rfdn_stream.media.image import EXTENSIONS
-from rfdn_stream.media.target import settle_target, whole_or_nothing
+from rfdn_stream.media.naming import Images
+from rfdn_stream.media.y4m import STDOUT
 from rfdn_stream.multi import open_upscaler
-from rfdn_stream.upscaler import Upscaler, open_device
+from rfdn_stream.opening import open_device
+from rfdn_stream.upscaler import Upscaler
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Result:
     def __str__(self) -> str:
         what = "image" if self.frames == 1 else f"{self.frames} frames"
         speed = "" if self.frames == 1 else f" ({self.frames / self.seconds:.2f} fps)"
-        return f"{self.target}: {what} of {self.width}x{self.height} in {self.seconds:.1f} s{speed}"
+        where = "standard output" if str(self.target) == STDOUT else self.target
+        return f"{where}: {what} of {self.width}x{self.height} in {self.seconds:.1f} s{speed}"
 
 
 def upscale(
@@ -61,15 +64,23 @@ def upscale(
     pix_fmt: str | None = None,
     start: float | None = None,
     duration: float | None = None,
+    crop: str | None = None,
+    streams: str | None = None,
+    matrix: str | None = None,
+    raw: str | None = None,
+    fps: str | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> Result:
-    """Enlarges a video or an image file; everything else in the file is kept.
+    """Enlarges a video, an image or an image sequence; everything else in the file is kept.
 
     The result is written under a temporary name beside `target`, read back and checked, then renamed.
 
     Args:
-        source, target: paths; the target's extension chooses the container or image format.
+        source: a path, an address, ``-`` for standard input; an image sequence as ``shot_%05d.png``, a folder of images
+            or a glob.
+        target: a path, whose extension chooses the container or image format; ``-`` for y4m on standard output; an
+            image sequence as ``shot_%05d.png``.
         scale: times as large each way, such as 2 or 1.5; None = 2, or the model's.
         width, height, fit: instead of a scale, as for `Size`, of the picture as players turn it. The network enlarges
             at least as much, if there is one that does, and what it gives is resampled.
@@ -82,6 +93,8 @@ def upscale(
             field; ``tff``, ``bff`` = all pictures, top or bottom field first; ``off``.
         codec, crf, preset, pix_fmt: the video encoder, by FFmpeg's names; None = chosen by the source.
         start, duration: the part to take, in seconds; None = all.
+        crop, matrix, raw, fps: how the source is read, as for `Reading`.
+        streams: which of the source's other streams are copied, such as ``a:eng,s``; None = all that can be.
         overwrite: replace an existing target.
         reporter: hears of the progress.
 
@@ -89,17 +102,15 @@ def upscale(
         UsageError: the request cannot be carried out; nothing was written.
         RfdnError: the job failed; nothing was left behind.
     """
-    source, target = Path(source), Path(target)
     reporter = reporter or LogReporter()
-    settle_target(source, target, overwrite=overwrite)
+    doors = settle_doors(source, target, overwrite=overwrite)
     encode = EncodeOptions(codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt)
-    is_image = _both_images(source, target)
-    if is_image and (
-        encode != EncodeOptions() or {decode, deinterlace} != {"auto"} or start is not None or duration is not None
-    ):
+    reading = Reading(start, duration, decode, deinterlace, crop, matrix, raw, fps)
+    is_image = doors.one_image
+    if is_image and (encode != EncodeOptions() or reading != Reading() or streams is not None):
         raise UsageError(
-            "--decode, --deinterlace, --codec, --crf, --preset, --pix-fmt, --start and --duration are for videos, "
-            "not images"
+            "--decode, --deinterlace, --codec, --crf, --preset, --pix-fmt, --start, --duration, --crop, --streams, "
+            "--matrix, --raw and --fps are for videos, not images"
         )
     wanted = wanted_size(scale, width, height, fit)
     device, card = _settled(device)
@@ -108,7 +119,7 @@ def upscale(
         size = wanted.turned() if wanted and lying else wanted
         return open_upscaler(
             model,
-            scale=network_scale(size, columns, rows, model, denoise),
+            scale=network_scales(size, columns, rows, model, denoise),
             size=size,
             device=device,
             engine=engine,
@@ -119,27 +130,25 @@ def upscale(
             denoise=denoise,
             batch=batch,
             reuse=reuse,
-            purpose="image" if is_image else "video",
+            purpose="image" if is_image or isinstance(doors.source, Images) else "video",
         )
 
     begun = time.perf_counter()
-    with whole_or_nothing(target) as partial:
-        if is_image:
-            frames, (columns, rows) = 1, upscale_image(source, partial, target, make_upscaler, reporter)
+    with doors.writing() as partial:
+        if isinstance(doors.source, str) and is_image:
+            frames, (columns, rows) = 1, upscale_image(Path(doors.source), partial, doors.path, make_upscaler, reporter)
         else:
             frames, (columns, rows) = upscale_video(
-                source,
+                doors,
                 partial,
-                target,
                 make_upscaler,
                 encode,
-                (start, duration),
                 reporter,
-                decode=decode,
+                open_source=lambda: doors.open(reading, card, reporter),
                 card=card,
-                deinterlace=deinterlace,
+                streams=streams,
             )
-    return Result(target, frames, columns, rows, time.perf_counter() - begun)
+    return Result(doors.path, frames, columns, rows, time.perf_counter() - begun)
 
 
 def _settled(device: str) -> tuple[str, Card | None]:
@@ -150,14 +159,3 @@ def _settled(device: str) -> tuple[str, Card | None]:
     found.close()
     where = found.torch_device
     return found.name, Card(where.index or 0) if where.type == "cuda" else None
-
-
-def _both_images(source: Path, target: Path) -> bool:
-    kinds = [path.suffix.lower() in EXTENSIONS for path in (source, target)]
-    if kinds[0] != kinds[1] and source.exists():
-        names = ["an image" if kind else "a video" for kind in kinds]
-        raise UsageError(
-            f"{source.name} is {names[0]} by its name and {target.name} {names[1]}; "
-            f"images go into images ({', '.join(sorted(EXTENSIONS))}), videos into videos (.mkv, .mp4, .mov, ...)"
-        )
-    return kinds[0]

@@ -8,12 +8,12 @@ from pathlib import Path
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import VideoInfo
+from rfdn_stream.jobs.doors import Doors, PlainSink
 from rfdn_stream.jobs.report import Reporter, log
 from rfdn_stream.media.card import Card
-from rfdn_stream.media.output import OutputPlan, plan_output
-from rfdn_stream.media.reader import Source, open_source
+from rfdn_stream.media.output import OutputPlan
+from rfdn_stream.media.source import Source
 from rfdn_stream.media.verify import verify
-from rfdn_stream.media.writer import VideoFileSink
 from rfdn_stream.pipeline import run
 from rfdn_stream.process import return_large_blocks
 from rfdn_stream.upscaler import Upscaler
@@ -23,19 +23,17 @@ LISTED = 5  # places of damage that are named one by one
 
 
 def upscale_video(
-    path: Path,
+    doors: Doors,
     partial: Path,
-    target: Path,
     make_upscaler: Callable[[int, int, bool], Upscaler],
     encode: EncodeOptions,
-    span: tuple[float | None, float | None],
     reporter: Reporter,
     *,
-    decode: str = "auto",
+    open_source: Callable[[], Source],
     card: Card | None = None,
-    deinterlace: str = "auto",
+    streams: str | None = None,
 ) -> tuple[int, tuple[int, int]]:
-    """Writes the enlarged `path` to `partial`, in the container of `target`'s name, and checks it.
+    """Writes the enlarged source to `partial`, as what the target's name says, and checks it.
 
     The source is opened and everything decided before the weights are loaded: what cannot work fails at once.
     `card` is where the network will run, if it is a card.
@@ -43,15 +41,16 @@ def upscale_video(
     Returns:
         Frames written, and their (width, height).
     """
-    with open_source(path, *span, decode=decode, card=card, deinterlace=deinterlace) as source:
-        plan = plan_output(source, target, encode, card)
+    with open_source() as source:
+        plan = doors.plan(source, encode, card, streams)
         _tell_plan(source, plan, reporter)
         info = source.info
         with make_upscaler(info.width, info.height, info.rotation in (90, 270)) as upscaler:
             size = upscaler.size_of(info.width, info.height)
             if size[0] * size[1] > LARGE_PICTURE:
                 return_large_blocks()
-            with VideoFileSink(partial, source, plan, size) as sink:
+            with doors.sink(partial, source, plan, size) as sink:
+                told = len(sink.notes)
                 for note in sink.notes:
                     reporter.note(note)
                 reporter.begin(_headline(source.info, sink.report.size, plan, upscaler), _expected_frames(source.info))
@@ -67,10 +66,15 @@ def upscale_video(
                     written = sink.finish()
                 finally:
                     reporter.end()
+                for note in sink.notes[told:]:
+                    log.warning(note)
             _tell_reused(upscaler, reporter)
         if written.frames != source.frames:
             raise MediaError(f"{source.frames} frames were decoded but {written.frames} written; please report this")
-        verify(partial, written)
+        if isinstance(sink, PlainSink):
+            sink.check()
+        else:
+            verify(partial, written)
         _tell_damage(source)
     return written.frames, written.size
 

@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError
-from rfdn_stream.frame import ColorSpec, Frame
+from rfdn_stream.frame import ColorSpec, Frame, Matrix
 from rfdn_stream.media import dynamic_hdr
 from rfdn_stream.media.frames import carried, carrier, fraction, is_full_range, plane_views
 from rfdn_stream.media.hardware import Nvdec
@@ -47,7 +47,8 @@ class Decoder:
 
     An HDR10+ message in a packet becomes its picture's `opaque`.
 
-    With `nvdec`, the card decodes, and its pictures may stay there (`Frame.card`).
+    With `nvdec`, the card decodes, and its pictures may stay there (`Frame.card`). `matrix` is that of the pictures,
+    whatever they say themselves.
 
     Attributes:
         damage: what was lost or is damaged so far; `notes`: what else was found, in sentences for the user.
@@ -56,9 +57,9 @@ class Decoder:
         header_tags: the colour tags of the stream's header.
     """
 
-    def __init__(self, stream: VideoStream, nvdec: Nvdec | None = None) -> None:
+    def __init__(self, stream: VideoStream, nvdec: Nvdec | None = None, *, matrix: Matrix | None = None) -> None:
         self._context = stream.codec_context
-        self._nvdec = nvdec
+        self._nvdec, self._matrix = nvdec, matrix
         if nvdec is None:
             self._context.thread_type = "AUTO"
         else:
@@ -208,6 +209,8 @@ class Decoder:
     def _color(self, picture: VideoFrame) -> ColorSpec:
         format = carrier(picture.format.name) if self._nvdec is None else self._nvdec.format(picture, self._context)
         tags = ColorTags.of_frame(picture).or_else(self.header_tags)
+        if self._matrix is not None and format.family == "yuv":
+            tags = tags.with_matrix(self._matrix)
         key = (tags, picture.format.name)
         if key not in self._colors:
             self._colors[key] = tags.interpret(

@@ -30,6 +30,7 @@ class Traits:
         preset: the option that trades speed for size, its default, and all its values.
         settings: always set.
         params: the option that takes ``key=value`` pairs, and the pairs that are always set.
+        small: such pairs for pictures with a side below `SMALL`.
         hdr: makes such pairs of static HDR metadata; None = this encoder cannot be given any.
         on_card: formats of frames that it takes from a card's memory, and as what.
     """
@@ -39,6 +40,7 @@ class Traits:
     preset: tuple[str, str, Sequence[str]]
     settings: dict[str, str] = field(default_factory=dict)
     params: tuple[str, Sequence[str]] | None = None
+    small: tuple[str, ...] = ()
     hdr: Callable[[StaticHdr], list[str]] | None = None
     on_card: dict[str, str] = field(default_factory=dict)
 
@@ -67,6 +69,7 @@ TRAITS = {
         settings={"a53cc": "1"},
         # info=0: the header depends on nothing but the settings.
         params=("x265-params", ("log-level=error", "info=0")),
+        small=("ctu=16",),  # with larger blocks x265 writes beyond its memory
         hdr=lambda hdr: hdr.in_integers("master-display", "max-cll"),
     ),
     "libsvtav1": Traits(
@@ -92,6 +95,8 @@ _AUTOMATIC = {8: ("libx264", "libvpx-vp9", "libsvtav1"), 10: ("libx265", "libsvt
 # Encoders that keep time in frames, not in ticks.
 _CONSTANT_RATE = frozenset({"mpeg4", "mpeg1video", "mpeg2video", "dvvideo", "dnxhd", "msmpeg4v3", "h263p"})
 _QSCALE = 2
+SMALL = 64
+"""Pixels; x265's largest block."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +136,13 @@ class Encoding:
         traits = TRAITS.get(self.codec)
         return traits is not None and traits.hdr is not None
 
-    def with_hdr(self, hdr: StaticHdr) -> dict[str, str]:
-        """The encoder's options with its parameters for static HDR metadata."""
+    def with_hdr(self, hdr: StaticHdr, size: tuple[int, int]) -> dict[str, str]:
+        """The encoder's options with its parameters for static HDR metadata and for pictures of (width, height)."""
         traits = TRAITS.get(self.codec)
         if traits is None or traits.params is None:
             return self.options
-        pairs = [*self.params, *(traits.hdr(hdr) if traits.hdr else ())]
+        small = traits.small if min(size) < SMALL else ()
+        pairs = [*self.params, *small, *(traits.hdr(hdr) if traits.hdr else ())]
         return {**self.options, traits.params[0]: ":".join(pairs)} if pairs else self.options
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import FORMATS, RGB_FULL, Frame
+from rfdn_stream.media.target import write_error
 
 Samples = npt.NDArray[Any]  # uint8 or uint16
 
@@ -120,8 +121,17 @@ def write_image(
     try:
         Path(path).write_bytes(encoded)
     except OSError as error:
-        raise MediaError(f"cannot write {path}: {error.strerror}") from error
+        raise write_error(path, error) from error
     return notes
+
+
+def is_animation(path: str | Path) -> bool:
+    """Whether a file of an image's name, or of an animation's, holds several pictures."""
+    local = Path(path)
+    if local.suffix.lower() not in EXTENSIONS or not local.is_file():
+        return local.suffix.lower() in (".gif", ".apng")
+    with local.open("rb") as file:
+        return _is_animated(file.read(1024))
 
 
 def _extension(path: Path, extension: str | None) -> str:
@@ -144,7 +154,7 @@ def _is_cut_off_jpeg(data: bytes) -> bool:
 
 def _is_animated(data: bytes) -> bool:
     if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X":
-        return bool(data[20] & 2)
+        return len(data) > 20 and bool(data[20] & 2)
     return data[:4] == b"\x89PNG" and b"acTL" in data[:1024]
 
 
@@ -257,6 +267,19 @@ def _upright(samples: Samples, metadata: ImageMetadata) -> tuple[Samples, ImageM
     exif = bytearray(metadata.exif)
     struct.pack_into(order + "H", exif, offset, 1)
     return np.ascontiguousarray(turned), replace(metadata, exif=bytes(exif))
+
+
+def right_angle(degrees: int) -> int:
+    """What `turned` takes, of a rotation; 0 where it is none of right angles."""
+    return degrees if degrees % 90 == 0 else 0
+
+
+def turned(frame: Frame, alpha: Samples | None, degrees: int) -> tuple[Frame, Samples | None]:
+    """A frame of RGB, with its alpha, turned clockwise by a multiple of 90 degrees."""
+    turns = -degrees // 90
+    planes = tuple(np.ascontiguousarray(np.rot90(plane, turns)) for plane in frame.planes)
+    height, width = planes[0].shape[:2]
+    return replace(frame, planes=planes, width=width, height=height), None if alpha is None else np.rot90(alpha, turns)
 
 
 def _orientation(exif: bytes) -> tuple[str, int] | None:

@@ -16,7 +16,8 @@ from rfdn_stream.media.card import Card
 from rfdn_stream.media.encoders import Encoding, choose_encoding
 from rfdn_stream.media.extras import lost_extras
 from rfdn_stream.media.passthrough import LABELS, TS_CODECS, CopiedStream, has_flag, plan_copies
-from rfdn_stream.media.reader import Source
+from rfdn_stream.media.selection import selected
+from rfdn_stream.media.source import Source
 
 
 @dataclass(frozen=True)
@@ -65,24 +66,30 @@ def muxer_of(path: str | Path) -> str:
 
 
 def plan_output(
-    source: Source, path: str | Path, options: EncodeOptions | None = None, card: Card | None = None
+    source: Source,
+    path: str | Path,
+    options: EncodeOptions | None = None,
+    card: Card | None = None,
+    streams: str | None = None,
 ) -> OutputPlan:
     """Decides how `source` is written to a file named `path`; nothing is written.
 
     Args:
         card: where frames will be; an encoder that can take them there does.
+        streams: which of the others are copied, as for `selection.selected`; None = all.
 
     Raises:
         UsageError: the extension or an option does not fit.
     """
     muxer = muxer_of(path)
+    chosen = None if streams is None else selected(streams, list(source.container.streams), source.video)
     encoding = choose_encoding(source.info.format, source.info.color, lambda codec: holds(muxer, codec), options)
     encoding = replace(encoding, alpha=format_with_alpha(encoding, source.first.origin))
     if encoding.on_card is None:
         card = None
     elif card is not None:
         encoding = replace(encoding, format=encoding.on_card)
-    copies = plan_copies(source, muxer)
+    copies = plan_copies(source, muxer, chosen)
     dropped = list(copies.dropped)
     dropped += lost_extras(source, muxer, encoding)
     notes = [*encoding.notes, *copies.notes]

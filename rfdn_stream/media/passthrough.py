@@ -6,6 +6,7 @@ Whether a container holds a stream is not looked up but tried: with its first pa
 from __future__ import annotations
 
 import io
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -77,12 +78,16 @@ class CopyPlan:
     notes: tuple[str, ...] = ()
 
 
-def plan_copies(source: Source, muxer: str) -> CopyPlan:
-    """Decides for every other stream, for chapters, tags and rotation, what the container `muxer` can hold."""
+def plan_copies(source: Source, muxer: str, chosen: Container[int] | None = None) -> CopyPlan:
+    """Decides for every other stream, for chapters, tags and rotation, what the container `muxer` can hold.
+
+    Args:
+        chosen: indices of the streams that the user wants; None = all.
+    """
     copied: list[CopiedStream] = []
     dropped: list[tuple[str, str]] = []
     for stream in source.container.streams:
-        if stream.index == source.video.index:
+        if stream.index == source.video.index or (chosen is not None and stream.index not in chosen):
             continue
         if _is_written_anew(stream):
             continue
@@ -92,7 +97,7 @@ def plan_copies(source: Source, muxer: str) -> CopyPlan:
             assert isinstance(candidate, CopiedStream)
             copied.append(candidate)
         else:
-            dropped.append((_describe(stream), reason))
+            dropped.append((described(stream), reason))
     label = LABELS.get(muxer, muxer)
     if source.chapters and muxer not in WITH_CHAPTERS:
         dropped.append((f"{len(source.chapters)} chapters", f"{label} has none; .mkv and .mp4 have"))
@@ -132,7 +137,8 @@ def _is_other_video(source: Source, copied: CopiedStream) -> bool:
     return stream.type == "video" and not is_attached_picture(stream)
 
 
-def _describe(stream: Stream) -> str:
+def described(stream: Stream) -> str:
+    """For the user, such as ``audio #1 (aac, eng)``."""
     kind = "cover art" if is_attached_picture(stream) else stream.type
     codec = _codec(stream) or stream.metadata.get("filename") or stream.metadata.get("handler_name")
     details = [text for text in (codec, stream.language, stream.metadata.get("title")) if text and text != "und"]
@@ -154,7 +160,7 @@ def _is_written_anew(stream: Stream) -> bool:
 
 def _candidate(stream: Stream, muxer: str) -> CopiedStream | str:
     """How the stream would be copied, or why it is not even tried."""
-    description, codec = _describe(stream), _codec(stream)
+    description, codec = described(stream), _codec(stream)
     label = LABELS.get(muxer, muxer)
     if is_attached_picture(stream):
         if muxer == "matroska":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,13 +15,17 @@ from av.container.input import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from rfdn_stream.errors import MediaError
+from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import Frame, VideoInfo
 from rfdn_stream.media.frames import carrier, fraction
 from rfdn_stream.media.onesize import MAX_SIDE
 
 STDIN = "-"
 """The path that means standard input."""
+ADDRESS_OPTIONS = {"reconnect": "1", "reconnect_streamed": "1", "reconnect_delay_max": "8"}
+"""HTTP goes on where a connection broke, for so many seconds at most."""
+TIMEOUT = 30.0
+"""Seconds without an answer after which an address has failed."""
 _DEFAULT_RATE = Fraction(25)
 _INTERLACED_FIELD_ORDERS = frozenset({2, 3, 4, 5})
 
@@ -34,14 +39,64 @@ def media_errors(doing: str) -> Iterator[None]:
         raise MediaError(f"{doing}: {error.strerror}") from error
 
 
-def open_input(path: str | Path, accelerator: HWAccel | None = None) -> InputContainer:
-    """Opens a media file, or standard input as ``-``, its video to be decoded by `accelerator`, if any.
+@dataclass(frozen=True)
+class RawVideo:
+    """What bare samples do not say of themselves.
+
+    Args:
+        width, height: in pixels.
+        format: FFmpeg's name of the pixel format.
+        rate: frames a second.
+    """
+
+    width: int
+    height: int
+    format: str
+    rate: Fraction
+
+    @classmethod
+    def parse(cls, text: str) -> RawVideo:
+        """Of ``1920x1080,yuv420p,25``; the rate may be ``30000/1001``.
+
+        Raises:
+            UsageError: it is not written so, or a value is outside its range.
+        """
+        try:
+            size, format, rate = text.split(",")
+            width, height = map(int, size.split("x"))
+            raw = cls(width, height, format, Fraction(rate))
+        except (ValueError, ZeroDivisionError):
+            raise UsageError(
+                f"raw {text!r} is not understood; write WxH,FORMAT,RATE such as 1920x1080,yuv420p,25"
+            ) from None
+        if not (0 < raw.width <= MAX_SIDE and 0 < raw.height <= MAX_SIDE and raw.rate > 0):
+            raise UsageError(f"raw {text!r} is outside its range; sides are 1 to {MAX_SIDE} pixels, the rate above 0")
+        try:
+            carrier(format)
+        except MediaError as error:
+            raise UsageError(f"raw {text!r}: {error}") from None
+        return raw
+
+    def options(self) -> dict[str, str]:
+        """FFmpeg's."""
+        return {
+            "video_size": f"{self.width}x{self.height}",
+            "pixel_format": self.format,
+            "framerate": f"{self.rate.numerator}/{self.rate.denominator}",
+        }
+
+
+def open_input(path: str | Path, accelerator: HWAccel | None = None, *, raw: RawVideo | None = None) -> InputContainer:
+    """Opens a media file, an address, or standard input as ``-``, its video to be decoded by `accelerator`, if any.
+
+    Args:
+        raw: it is bare samples, of this kind.
 
     Raises:
         MediaError: it is missing, a folder, empty, cut off, or no media file.
     """
     local, from_pipe = Path(path), str(path) == STDIN
-    if not from_pipe and "://" not in str(path):
+    if not from_pipe and not is_address(path):
         if not local.exists():
             raise MediaError(f"{path} does not exist")
         if local.is_dir():
@@ -49,8 +104,17 @@ def open_input(path: str | Path, accelerator: HWAccel | None = None) -> InputCon
         if local.is_file() and local.stat().st_size == 0:
             raise MediaError(f"{path} is empty")
     name = "standard input" if from_pipe else path
+    options = raw.options() if raw else {}
+    if is_address(path):
+        options |= ADDRESS_OPTIONS
     try:
-        container = av.open("pipe:" if from_pipe else str(path), hwaccel=accelerator)
+        container = av.open(
+            "pipe:" if from_pipe else str(path),
+            format="rawvideo" if raw else None,
+            options=options,
+            timeout=TIMEOUT if is_address(path) else None,
+            hwaccel=accelerator,
+        )
     except (av.InvalidDataError, av.EOFError):
         raise MediaError(f"{name} {_why_unreadable(local)}") from None
     except (av.FFmpegError, UnicodeDecodeError) as error:
@@ -59,6 +123,11 @@ def open_input(path: str | Path, accelerator: HWAccel | None = None) -> InputCon
         container.close()
         raise MediaError(f"{name} is a text file")
     return container
+
+
+def is_address(path: str | Path) -> bool:
+    """Whether FFmpeg fetches it from elsewhere."""
+    return "://" in str(path)
 
 
 def is_pipe(path: str | Path) -> bool:

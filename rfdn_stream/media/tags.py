@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rfdn_stream.errors import MediaError
@@ -11,6 +11,7 @@ from rfdn_stream.frame import ColorSpec, Matrix, PixelFormat, Range, Siting
 _UNSPECIFIED = 2
 _BT2020_PRIMARIES = 9
 _MATRICES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
+_CODES = {"bt601": 6, "bt709": 1, "bt2020": 9}
 _REFUSED_MATRICES = {
     4: "FCC",
     7: "SMPTE 240M",
@@ -31,7 +32,7 @@ _NEAREST_SITINGS: dict[int, tuple[str, Siting]] = {
     5: ("bottomleft", "left"),
     6: ("bottom", "center"),
 }
-_CENTERED_CODECS = frozenset({"mjpeg", "mpeg1video"})
+_CENTERED_CODECS = frozenset({"mjpeg", "mpeg1video", "webp", "webp_anim"})
 # Standards whose pictures are limited-range unless they say otherwise; other monochrome is full-range.
 _LIMITED_GRAY_CODECS = frozenset({"h264", "hevc", "av1", "vvc", "mpeg2video"})
 
@@ -86,7 +87,7 @@ class ColorTags:
         elif _MATRICES.get(source.matrix) == color.matrix:
             matrix = source.matrix
         else:
-            matrix = {"bt601": 6, "bt709": 1, "bt2020": 9}[color.matrix]
+            matrix = _CODES[color.matrix]
         siting = {"left": 1, "center": 2, "topleft": 3}[color.siting] if format.subsampling != (0, 0) else 0
         return cls(matrix, 2 if color.range == "full" else 1, siting, color.primaries, color.transfer)
 
@@ -99,6 +100,10 @@ class ColorTags:
             other.primaries if self.primaries in (0, _UNSPECIFIED, 3) else self.primaries,
             other.transfer if self.transfer in (0, _UNSPECIFIED, 3) else self.transfer,
         )
+
+    def with_matrix(self, matrix: Matrix) -> ColorTags:
+        """These tags with another matrix; the codes of BT.601 are the same to us."""
+        return self if _MATRICES.get(self.matrix) == matrix else replace(self, matrix=_CODES[matrix])
 
     def write_to(self, context: _TaggedContext) -> None:
         """Sets the tags on an encoder that is not open yet."""
@@ -133,7 +138,7 @@ class ColorTags:
                     "supported: BT.601, BT.709, BT.2020 non-constant luminance, RGB"
                 )
             guessed.append("matrix")
-            matrix = _guess_matrix(self.primaries, width, height)
+            matrix = guess_matrix(self.primaries, width, height)
         range_: Range = "full" if self.range == 2 or full_range_format else "limited"
         if self.range == 0 and not full_range_format:
             guessed.append("range")
@@ -154,7 +159,8 @@ class ColorTags:
         return f"chroma siting {name!r} is treated as {nearest!r}"
 
 
-def _guess_matrix(primaries: int, width: int, height: int) -> Matrix:
+def guess_matrix(primaries: int, width: int, height: int) -> Matrix:
+    """What players take untagged YUV for."""
     if primaries == _BT2020_PRIMARIES:
         return "bt2020"
     return "bt709" if width >= 1280 or height >= 720 else "bt601"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rfdn_stream.errors import UsageError
+import av
+
+from rfdn_stream.errors import MediaError, UsageError
 
 
 def settle_target(source: Path | None, target: Path, *, overwrite: bool) -> None:
@@ -44,3 +47,9 @@ def whole_or_nothing(target: Path) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
         raise
+
+
+def write_error(path: str | Path, error: av.FFmpegError | OSError) -> MediaError:
+    """What to tell where a file cannot be written."""
+    hint = "; free some space or write to another disk" if error.errno in (errno.ENOSPC, errno.EFBIG) else ""
+    return MediaError(f"cannot write {path}: {error.strerror}{hint}")

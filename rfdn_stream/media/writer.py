@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -12,8 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import av
-from av.bitstream import BitStreamFilterContext
-from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
@@ -22,6 +19,7 @@ from av.video.stream import VideoStream
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import CardPlane, Frame
 from rfdn_stream.media import dynamic_hdr, shell
+from rfdn_stream.media.copies import Copies
 from rfdn_stream.media.feed import CardFeed, HostFeed
 from rfdn_stream.media.hardware import nvenc_refusal
 from rfdn_stream.media.hdr import StaticHdr
@@ -32,17 +30,14 @@ from rfdn_stream.media.passthrough import (
     LABELS,
     MOV_FAMILY,
     WITH_CHAPTERS,
-    CopiedStream,
-    add_copy,
     carried_tags,
-    has_flag,
-    open_filter,
     stream_tags,
 )
-from rfdn_stream.media.probe import is_attached_picture, scaled_matrix
+from rfdn_stream.media.probe import scaled_matrix
 from rfdn_stream.media.reader import CopiedPacket, Source
 from rfdn_stream.media.shape import even_size, pixel_aspect_ratio
 from rfdn_stream.media.tags import ColorTags
+from rfdn_stream.media.target import write_error
 from rfdn_stream.media.verify import SinkReport
 
 if TYPE_CHECKING:
@@ -86,12 +81,9 @@ class VideoFileSink:
         card = plan.card if coded == size else None
         self._feed = HostFeed(format, coded, plan.encoding.alpha) if card is None else CardFeed(format, coded, card)
         self._early: list[CopiedPacket] = []
-        self._mapping: dict[int, Stream] = {}
-        self._filters: dict[int, BitStreamFilterContext] = {}
-        self._last_dts: dict[int, int] = {}
+        self._copies = Copies(source, plan, self.report)
         self._durations: dict[int, int] = {}
         self._messages: dict[int, bytes] = {}
-        self._strict_kinds = () if has_flag(plan.muxer, Flags.ts_nonstrict) else ("audio", "video")
         self._started = self._finished = False
 
     def __enter__(self) -> Self:
@@ -105,7 +97,7 @@ class VideoFileSink:
         except BaseException as error:
             self._discard()
             if isinstance(error, OSError):
-                raise self._write_error(error) from error
+                raise write_error(self.path, error) from error
             if isinstance(error, (av.FFmpegError, ValueError)):
                 raise self._refusal(error) from error
             raise
@@ -161,14 +153,9 @@ class VideoFileSink:
         if not self._started:
             self._early.append(copied)
             return
-        stream = self._mapping.get(copied.index)
-        packet = copied.packet
-        if stream is None or (packet.is_discard and self._plan.muxer not in MOV_FAMILY):
-            return
-        filter = self._filters.get(copied.index)
-        for made in filter.filter(packet) if filter else [packet]:
-            if made.size:
-                self._mux_copy(made, stream, copied.index)
+        for packet in self._copies.ready(copied):
+            self._mux(packet)
+            self.report.copied[copied.index] += 1
 
     def finish(self) -> SinkReport:
         """Drains the encoder and completes the file.
@@ -192,26 +179,18 @@ class VideoFileSink:
         """The streams in the source's order, so that players choose among them as they did."""
         source, plan = self._source, self._plan
         self._output.metadata.update(carried_tags(source.container.metadata))
-        copies: dict[int, CopiedStream] = {copied.index: copied for copied in plan.copied}
         for stream in source.container.streams:
             if stream.index == source.video.index:
                 self._video = self._add_video()
-            elif stream.index in copies:
-                copied = copies[stream.index]
-                added = add_copy(self._output, source, copied)
-                self.report.kinds[stream.index] = "attachment" if is_attached_picture(stream) else added.type
-                self.report.copied[stream.index] = 0
-                if added.type != "attachment":
-                    self._mapping[stream.index] = added
-                if (filter := open_filter(copied, source)) is not None:
-                    self._filters[stream.index] = filter
+            else:
+                self._copies.add(self._output, stream)
         if plan.muxer in WITH_CHAPTERS:
             self._output.set_chapters(source.chapters)
             self.report.chapters = len(source.chapters)
 
     def _add_video(self) -> VideoStream:
         source, report, encoding = self._source, self.report, self._plan.encoding
-        options = encoding.with_hdr(StaticHdr.of(source.first.origin))
+        options = encoding.with_hdr(StaticHdr.of(source.first.origin), report.size)
         if encoding.codec == "libsvtav1":
             os.environ.setdefault("SVT_LOG", "1")  # its only way to be quiet: errors only
         video = self._output.add_stream(encoding.codec, rate=source.info.rate, options=options)
@@ -301,21 +280,6 @@ class VideoFileSink:
                 packet.dts = packet.pts  # x265 makes one up, far from any time, for so few frames
             self._mux(packet)
 
-    def _mux_copy(self, packet: Packet[Stream], stream: Stream, index: int) -> None:
-        packet.rescale_ts(stream.time_base)
-        if packet.dts is None:
-            packet.dts = packet.pts
-        if packet.dts is not None:
-            # Containers that round times make equal ones, which other containers do not take.
-            floor = self._last_dts.get(index, packet.dts - 1) + (stream.type in self._strict_kinds)
-            if packet.dts < floor:
-                packet.dts = floor
-                packet.pts = floor if packet.pts is None else max(packet.pts, floor)
-            self._last_dts[index] = packet.dts
-        packet.stream = stream
-        self._mux(packet)
-        self.report.copied[index] += 1
-
     def _mux(self, packet: Packet[Stream]) -> None:
         with self._writing():
             self._output.mux_one(packet)
@@ -325,11 +289,7 @@ class VideoFileSink:
         try:
             yield
         except av.FFmpegError as error:
-            raise self._write_error(error) from error
-
-    def _write_error(self, error: av.FFmpegError | OSError) -> MediaError:
-        hint = "; free some space or write to another disk" if error.errno in (errno.ENOSPC, errno.EFBIG) else ""
-        return MediaError(f"cannot write {self.path}: {error.strerror}{hint}")
+            raise write_error(self.path, error) from error
 
     def _refusal(self, error: Exception) -> UsageError:
         encoding, label = self._plan.encoding, LABELS.get(self._plan.muxer, self._plan.muxer)

@@ -50,9 +50,9 @@ class FusedEngine(GraphEngine):
     ) -> None:
         _check_card(device)
         super().__init__(network, spec, device, precision, tile, multiple=multiple, record=record)
-        self._plain = self._network
+        self._plain: Network = self._network
         self._fused = _fused(network, device, self._dtype)
-        self._network = self._fused
+        self._network: Network = self._fused
         self._bytes_per_pixel = max(self._bytes_per_pixel, self._fused.bytes_per_pixel)
 
     def _chosen(self, picture: torch.Tensor) -> Network:

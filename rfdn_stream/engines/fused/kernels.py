@@ -1,8 +1,8 @@
 """The layers of RFDN as Triton kernels: what a layer's sums are made into is done before they leave the registers.
 
 Maps are contiguous [N, H, W, channels] in 16 bits, channels padded with zeros to a power of two, at least 16, as
-tensor cores take them; sums are float32. Weights are [inputs, outputs], those of a 3x3 convolution [9, inputs, outputs],
-row by row; biases are float32. `M` is how many pixels a program takes at once.
+tensor cores take them; sums are float32. Weights are [inputs, outputs], those of a 3x3 convolution
+[9, inputs, outputs], row by row; biases are float32. `M` is how many pixels a program takes at once.
 
 A 3x3 convolution exists in two forms, with the same ends (`_step_end`, `_close_end`):
 
@@ -60,7 +60,7 @@ def _step_end(
 
     That one writes [N, SCALE * H, SCALE * W, 4], of which three are used; `line` and `column` are the input pixel's.
     """
-    acc += b
+    acc += _bias(b, N)
     if SLOPE != 1:
         acc = _leaky(acc, SLOPE)
     if ADD:
@@ -77,7 +77,7 @@ def _step_end(
 @triton.jit
 def _distil(centre, w, b, y, start, pixel, inside, D: tl.constexpr, SLOPE: tl.constexpr):
     """A 1x1 convolution of a 3x3 one's input, which is at hand."""
-    _store(y, start, pixel, inside, _leaky(tl.dot(centre, w) + b, SLOPE), D)
+    _store(y, start, pixel, inside, _leaky(tl.dot(centre, w) + _bias(b, D), SLOPE), D)
 
 
 @triton.jit
@@ -86,15 +86,15 @@ def _close_end(
     D: tl.constexpr, C: tl.constexpr, I: tl.constexpr, SLOPE: tl.constexpr,
 ):  # fmt: skip
     """The last distilled part, the block's fusing convolution over all four, and ESA's first, where I is not 0."""
-    d4 = _leaky(acc + b, SLOPE).to(y.dtype.element_ty)
+    d4 = _leaky(acc + _bias(b, D), SLOPE).to(y.dtype.element_ty)
     w5_1, w5_2, w5_3, w5_4 = w5
     fused = tl.dot(_pixels(d1, start, pixel, inside, D), w5_1)
     fused = tl.dot(_pixels(d2, start, pixel, inside, D), w5_2, fused)
     fused = tl.dot(_pixels(d3, start, pixel, inside, D), w5_3, fused)
-    fused = (tl.dot(d4, w5_4, fused) + b5).to(y.dtype.element_ty)
+    fused = (tl.dot(d4, w5_4, fused) + _bias(b5, C)).to(y.dtype.element_ty)
     _store(y, start, pixel, inside, fused, C)
     if I != 0:
-        _store(near, start, pixel, inside, tl.dot(fused, w1) + b1, I)
+        _store(near, start, pixel, inside, tl.dot(fused, w1) + _bias(b1, I), I)
 
 
 @triton.jit
@@ -124,41 +124,56 @@ def _nine(w, K: tl.constexpr, N: tl.constexpr):
 
 
 @triton.jit
-def _row(x, start, here, column, width, K: tl.constexpr):
+def _row(x, start, row, column, height, width, K: tl.constexpr):
     """A row of the strip at three shifts, zeros outside of the picture."""
-    left = _pixels(x, start, column - 1, here & (column >= 1) & (column <= width), K)
-    right = _pixels(x, start, column + 1, here & (column + 1 < width), K)
-    return left, _pixels(x, start, column, here & (column < width), K), right
+    inside = (row >= 0) & (row < height)
+    left = _pixels(x, start, column - 1, inside & (column >= 1) & (column <= width), K)
+    right = _pixels(x, start, column + 1, inside & (column + 1 < width), K)
+    return left, _pixels(x, start, column, inside & (column < width), K), right
+
+
+@triton.jit
+def _arrived(left, centre, right, column, width):
+    """The row itself. Triton moves what is loaded into shared memory, and waits for it, where it is first touched."""
+    inside = (column < width)[:, None]
+    return tl.where((column <= width)[:, None], left, 0.0), tl.where(inside, centre, 0.0), tl.where(inside, right, 0.0)
 
 
 @_sized
 def step_strip(
     x, w, b, y, add, w_d, b_d, y_d, height, width, rows,
     K: tl.constexpr, N: tl.constexpr, D: tl.constexpr, SLOPE: tl.constexpr, ADD: tl.constexpr, SCALE: tl.constexpr,
-    M: tl.constexpr, TURNS: tl.constexpr, STAGES: tl.constexpr,
+    M: tl.constexpr, TURNS: tl.constexpr, AHEAD: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """A 3x3 convolution and what follows it; and a 1x1 one of its input, where D is not 0. `rows` a program."""
     n, top, bottom, column = _strip(height, width, rows, M)
     w00, w01, w02, w10, w11, w12, w20, w21, w22 = _nine(w, K, N)
-    bias = _bias(b, N)
     if D != 0:
-        w_distil, b_distil = _matrix(w_d, K, D), _bias(b_d, D)
+        w_distil = _matrix(w_d, K, D)
     above = tl.zeros((M, N), tl.float32)
     level = tl.zeros((M, N), tl.float32)
+    row = top - 1 + tl.zeros((M,), tl.int32)  # a vector: the interpreter's scalars of bool are integers
+    start = (n * height + top - 1).to(tl.int64) * width
+    if AHEAD:
+        left, centre, right = _row(x, start, row, column, height, width, K)
     for first in tl.range(top - 1, bottom + 1, TURNS, num_stages=STAGES):
         for turn in tl.static_range(TURNS):
-            row = first + turn + tl.zeros((M,), tl.int32)  # a vector: the interpreter's scalars of bool are integers
+            row = first + turn + tl.zeros((M,), tl.int32)
             start = (n * height + first + turn).to(tl.int64) * width
-            left, centre, right = _row(x, start, (row >= 0) & (row < height), column, width, K)
-            above = tl.dot(right, w22, tl.dot(centre, w21, tl.dot(left, w20, above)))
-            level = tl.dot(right, w12, tl.dot(centre, w11, tl.dot(left, w10, level)))
-            below = tl.dot(right, w02, tl.dot(centre, w01, tl.dot(left, w00)))
+            if AHEAD:
+                l, c, r = _arrived(left, centre, right, column, width)
+                left, centre, right = _row(x, start + width, row + 1, column, height, width, K)
+            else:
+                l, c, r = _row(x, start, row, column, height, width, K)
+            above = tl.dot(r, w22, tl.dot(c, w21, tl.dot(l, w20, above)))
+            level = tl.dot(r, w12, tl.dot(c, w11, tl.dot(l, w10, level)))
+            below = tl.dot(r, w02, tl.dot(c, w01, tl.dot(l, w00)))
             inside = (column < width) & (row > top) & (row <= bottom)
             line = n * height + row - 1
-            _step_end(above, bias, y, add, start - width, column, inside, line, column, width, N, SLOPE, ADD, SCALE)
+            _step_end(above, b, y, add, start - width, column, inside, line, column, width, N, SLOPE, ADD, SCALE)
             if D != 0:
                 inside = (column < width) & (row >= top) & (row < bottom)
-                _distil(centre, w_distil, b_distil, y_d, start, column, inside, D, SLOPE)
+                _distil(c, w_distil, b_d, y_d, start, column, inside, D, SLOPE)
             above = level
             level = below
 
@@ -167,28 +182,35 @@ def step_strip(
 def close_strip(
     x, w, b, d1, d2, d3, w5, b5, y, w1, b1, near, height, width, rows,
     K: tl.constexpr, D: tl.constexpr, I: tl.constexpr, SLOPE: tl.constexpr,
-    M: tl.constexpr, TURNS: tl.constexpr, STAGES: tl.constexpr,
+    M: tl.constexpr, TURNS: tl.constexpr, AHEAD: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """The end of a block before its attention: a 3x3 convolution, the fusing one, and ESA's first."""
     n, top, bottom, column = _strip(height, width, rows, M)
     w00, w01, w02, w10, w11, w12, w20, w21, w22 = _nine(w, K, D)
-    four, bias, b_fused = _four(w5, D, K), _bias(b, D), _bias(b5, K)
-    w_near, b_near = w1, b1
+    four, w_near = _four(w5, D, K), w1
     if I != 0:
-        w_near, b_near = _matrix(w1, K, I), _bias(b1, I)
+        w_near = _matrix(w1, K, I)
     above = tl.zeros((M, D), tl.float32)
     level = tl.zeros((M, D), tl.float32)
+    row = top - 1 + tl.zeros((M,), tl.int32)  # a vector: the interpreter's scalars of bool are integers
+    start = (n * height + top - 1).to(tl.int64) * width
+    if AHEAD:
+        left, centre, right = _row(x, start, row, column, height, width, K)
     for first in tl.range(top - 1, bottom + 1, TURNS, num_stages=STAGES):
         for turn in tl.static_range(TURNS):
-            row = first + turn + tl.zeros((M,), tl.int32)  # a vector: the interpreter's scalars of bool are integers
+            row = first + turn + tl.zeros((M,), tl.int32)
             start = (n * height + first + turn).to(tl.int64) * width
-            left, centre, right = _row(x, start, (row >= 0) & (row < height), column, width, K)
-            above = tl.dot(right, w22, tl.dot(centre, w21, tl.dot(left, w20, above)))
-            level = tl.dot(right, w12, tl.dot(centre, w11, tl.dot(left, w10, level)))
-            below = tl.dot(right, w02, tl.dot(centre, w01, tl.dot(left, w00)))
+            if AHEAD:
+                l, c, r = _arrived(left, centre, right, column, width)
+                left, centre, right = _row(x, start + width, row + 1, column, height, width, K)
+            else:
+                l, c, r = _row(x, start, row, column, height, width, K)
+            above = tl.dot(r, w22, tl.dot(c, w21, tl.dot(l, w20, above)))
+            level = tl.dot(r, w12, tl.dot(c, w11, tl.dot(l, w10, level)))
+            below = tl.dot(r, w02, tl.dot(c, w01, tl.dot(l, w00)))
             inside = (column < width) & (row > top) & (row <= bottom)
             _close_end(
-                above, bias, d1, d2, d3, four, b_fused, y, w_near, b_near, near, start - width, column, inside,
+                above, b, d1, d2, d3, four, b5, y, w_near, b1, near, start - width, column, inside,
                 D, K, I, SLOPE,
             )  # fmt: skip
             above = level
@@ -234,10 +256,10 @@ def step_taps(
     start = (n * height).to(tl.int64) * width
     acc = _taps(x, w, start, row, column, height, width, K, N, M, STAGES)
     inside, pixel = (row < height) & (column < width), row * width + column
-    _step_end(acc, _bias(b, N), y, add, start, pixel, inside, n * height + row, column, width, N, SLOPE, ADD, SCALE)
+    _step_end(acc, b, y, add, start, pixel, inside, n * height + row, column, width, N, SLOPE, ADD, SCALE)
     if D != 0:
         centre = _pixels(x, start, pixel, inside, K)
-        _distil(centre, _matrix(w_d, K, D), _bias(b_d, D), y_d, start, pixel, inside, D, SLOPE)
+        _distil(centre, _matrix(w_d, K, D), b_d, y_d, start, pixel, inside, D, SLOPE)
 
 
 @_sized
@@ -251,11 +273,11 @@ def close_taps(
     start = (n * height).to(tl.int64) * width
     acc = _taps(x, w, start, row, column, height, width, K, D, M, STAGES)
     inside, pixel = (row < height) & (column < width), row * width + column
-    w_near, b_near = w1, b1
+    w_near = w1
     if I != 0:
-        w_near, b_near = _matrix(w1, K, I), _bias(b1, I)
+        w_near = _matrix(w1, K, I)
     _close_end(
-        acc, _bias(b, D), d1, d2, d3, _four(w5, D, K), _bias(b5, K), y, w_near, b_near, near, start, pixel, inside,
+        acc, b, d1, d2, d3, _four(w5, D, K), b5, y, w_near, b1, near, start, pixel, inside,
         D, K, I, SLOPE,
     )  # fmt: skip
 

@@ -3,9 +3,8 @@ once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
 from dataclasses import dataclass
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -14,10 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from rfdn_stream.engines.fused import kernels
-from rfdn_stream.nets.blocks import NEGATIVE_SLOPE, RFDB
+from rfdn_stream.nets.blocks import NEGATIVE_SLOPE, RFDB, contrast
 from rfdn_stream.nets.rfdn import RFDN
 
 LEAST = 16  # channels; what a tensor core sums up at a time in 16 bits
+ACROSS = 16  # pixels of a tile
 MOST = 64  # channels: nine matrices of 64 x 64 are what fits beside the maps into a card's shared memory
 
 
@@ -27,9 +27,10 @@ class Choice:
 
     Args:
         strip: which of the two forms (see `kernels`).
-        pixels: that a program takes at once; of a tile 16 across.
+        pixels: that a program takes at once.
         warps: of 32 threads each.
         turns: rows of a strip in a turn of its loop; with three, registers keep their places.
+        ahead: whether a strip's next row is loaded, into registers, while one is multiplied.
         stages: of the loop's loads that are under way at once.
         together: programs that a multiprocessor has room for, of the strip form.
     """
@@ -38,12 +39,42 @@ class Choice:
     pixels: int
     warps: int
     turns: int = 1
+    ahead: bool = False
     stages: int = 1
     together: int = 1
 
 
-STRIP = Choice(strip=True, pixels=64, warps=4, turns=3, together=2)
-TAPS = Choice(strip=False, pixels=128, warps=4, stages=3)
+@dataclass(frozen=True)
+class Plan:
+    """How the kernels run.
+
+    Args:
+        step: 3x3 convolutions of full width.
+        close: those that close a block.
+        last: the one that gives the picture.
+        pixels: that a program of the other kernels takes at once.
+    """
+
+    step: Choice
+    close: Choice
+    last: Choice
+    pixels: int = 64
+
+
+_TILE = Choice(strip=False, pixels=128, warps=4, stages=3)
+TAPS = Plan(step=_TILE, close=_TILE, last=_TILE)
+STRIPS = Plan(
+    step=Choice(strip=True, pixels=64, warps=4, turns=3, together=2),
+    close=Choice(strip=True, pixels=128, warps=8, stages=2),
+    last=Choice(strip=True, pixels=64, warps=4, stages=2, together=2),
+)
+"""The fastest of some on an H200."""
+
+
+def plan_for(device: torch.device) -> Plan:
+    """What suits a device."""
+    hopper = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 9
+    return STRIPS if hopper else TAPS
 
 
 @dataclass(frozen=True)
@@ -88,20 +119,20 @@ class FusedNetwork:
     Args:
         network: folded for inference, float32 on the CPU.
         device, dtype: a card's, and float16 or bfloat16.
-        choice: how its 3x3 convolutions run.
+        plan: how its 3x3 convolutions run; None = `plan_for` the device.
 
     Raises:
         ValueError: a network that the kernels have no form of; says which.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype, choice: Choice = STRIP) -> None:
+    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype, plan: Plan | None = None) -> None:
         if not (isinstance(network, RFDN) and network.folded and network.options.block == "rfdb"):
             raise ValueError("it runs RFDN in its published forms alone")
         self.options = network.options
         if self.options.channels > MOST:
             raise ValueError(f"it runs networks of up to {MOST} channels, not {self.options.channels}")
         self._channels, self._distilled = padded(self.options.channels), padded(self.options.distilled)
-        self._device, self._dtype, self.choice = device, dtype, choice
+        self._device, self._dtype, self.plan = device, dtype, plan or plan_for(device)
         self._processors = 1
         if device.type == "cuda":
             self._processors = torch.cuda.get_device_properties(device).multi_processor_count
@@ -142,8 +173,8 @@ class FusedNetwork:
         count, _, height, width = picture.shape
         total, y = count * height * width, self._empty(count, height, width, self._channels)
         self._pixelwise(
-            kernels.head, total, picture, self._head.matrix, self._head.bias, y, height, width, *picture.stride(), total,
-            N=self._channels,
+            kernels.head, total, picture, self._head.matrix, self._head.bias, y,
+            height, width, *picture.stride(), total, N=self._channels,
         )  # fmt: skip
         return y
 
@@ -153,28 +184,36 @@ class FusedNetwork:
         for refine, distil in zip(block.refine, block.distil):
             maps.append(torch.empty_like(x))
             distilled.append(self._empty(*shape, self._distilled))
-            self._conv3x3(*maps[-2:][:1], refine, maps[-1], slope=NEGATIVE_SLOPE, distil=distil, part=distilled[-1])
-            del maps[0]
+            self._conv3x3(maps.pop(0), refine, maps[0], slope=NEGATIVE_SLOPE, distil=distil, part=distilled[-1])
         fused, near = torch.empty_like(x), self._empty(*shape, LEAST) if block.esa else x
-        self._close(block, maps[-1], distilled, fused, near)
+        self._close(block, maps[0], distilled, fused, near)
         if block.esa:
             self._attend(block.esa, fused, near, y, x if block.residual else None)
             return
         assert block.cca is not None
-        seen = block.cca(fused.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        torch.mul(fused, seen, out=y) if not block.residual else torch.addcmul(x, fused, seen, out=y)
+        weights = _channel_weights(block.cca, fused)
+        torch.addcmul(x, fused, weights, out=y) if block.residual else torch.mul(fused, weights, out=y)
 
     def _conv3x3(
-        self, x: torch.Tensor, weights: Weights, y: torch.Tensor, *, slope: float = 1.0, add: torch.Tensor | None = None,
-        distil: Weights | None = None, part: torch.Tensor | None = None, scale: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        x: torch.Tensor,
+        weights: Weights,
+        y: torch.Tensor,
+        *,
+        slope: float = 1.0,
+        add: torch.Tensor | None = None,
+        distil: Weights | None = None,
+        part: torch.Tensor | None = None,
+        scale: int = 0,
+    ) -> None:
         """`y` becomes the convolution of `x`; `part` that of `distil`."""
         if distil is None:
             distil, depth = weights, 0
         else:
             depth = self._distilled
         self._launch(
-            (kernels.step_strip, kernels.step_taps), x, weights.matrix, weights.bias, y, x if add is None else add,
+            self.plan.last if scale else self.plan.step, (kernels.step_strip, kernels.step_taps), x,
+            weights.matrix, weights.bias, y, x if add is None else add,
             distil.matrix, distil.bias, y if part is None else part,
             K=x.shape[-1], N=weights.matrix.shape[-1], D=depth, SLOPE=slope, ADD=add is not None, SCALE=scale,
         )  # fmt: skip
@@ -185,7 +224,8 @@ class FusedNetwork:
         """`fused` becomes a block's map before its attention, `near` the attention's first."""
         first = block.esa.near if block.esa else block.fuse
         self._launch(
-            (kernels.close_strip, kernels.close_taps), x, block.last.matrix, block.last.bias, *parts,
+            self.plan.close, (kernels.close_strip, kernels.close_taps), x,
+            block.last.matrix, block.last.bias, *parts,
             block.fuse.matrix, block.fuse.bias, fused, first.matrix, first.bias, near,
             K=self._channels, D=self._distilled, I=LEAST if block.esa else 0, SLOPE=NEGATIVE_SLOPE,
         )  # fmt: skip
@@ -224,29 +264,27 @@ class FusedNetwork:
         count, height, width, channels = x.shape
         rows, columns = ((side - 7) // 3 + 1 for side in (height, width))
         y, total = self._empty(count, rows, columns, channels), count * rows * columns
-        self._pixelwise(kernels.pool, total, x, y, height, width, rows, columns, total, I=channels, pixels=64)
+        self._pixelwise(kernels.pool, total, x, y, height, width, rows, columns, total, I=channels)
         return y
 
     # Launching
 
-    def _launch(self, forms: tuple[Any, Any], x: torch.Tensor, *arguments: Any, **constants: Any) -> None:
-        """A 3x3 convolution of `x`, in the form that is chosen."""
+    def _launch(self, how: Choice, forms: tuple[Any, Any], x: torch.Tensor, *arguments: Any, **constants: Any) -> None:
+        """A 3x3 convolution of `x`, in one of the two forms."""
         count, height, width, _ = x.shape
-        how = self.choice
         if how.strip:
             strips = -(-width // how.pixels)
             rows = rows_of_a_strip(height, count * strips, self._processors * how.together)
             grid = (count * strips * -(-height // rows),)
-            sizes, shape = (height, width, rows), {"TURNS": how.turns}
+            sizes, shape = [height, width, rows], {"TURNS": how.turns, "AHEAD": how.ahead}
         else:
-            grid = (count * -(-height // (how.pixels // 16)) * -(-width // 16),)
-            sizes, shape = (height, width), {"ACROSS": 16}
+            grid = (count * -(-height // (how.pixels // ACROSS)) * -(-width // ACROSS),)
+            sizes, shape = [height, width], {"ACROSS": ACROSS}
         kernel = forms[0 if how.strip else 1]
-        kernel[grid](
-            x, *arguments, *sizes, **constants, M=how.pixels, STAGES=how.stages, num_warps=how.warps, **shape
-        )  # fmt: skip
+        kernel[grid](x, *arguments, *sizes, **constants, **shape, M=how.pixels, STAGES=how.stages, num_warps=how.warps)
 
-    def _pixelwise(self, kernel: Any, total: int, *arguments: Any, pixels: int = 128, **constants: Any) -> None:
+    def _pixelwise(self, kernel: Any, total: int, *arguments: Any, **constants: Any) -> None:
+        pixels = self.plan.pixels
         kernel[(-(-total // pixels),)](*arguments, **constants, M=pixels, num_warps=4)
 
     def _empty(self, *shape: int) -> torch.Tensor:
@@ -325,26 +363,30 @@ def _pointwise(conv: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     return conv.weight.flatten(1).T, conv.bias
 
 
-def _interleaved(conv: nn.Conv2d, scale: int) -> tuple[torch.Tensor, torch.Tensor, int, int]:
-    """The last convolution, its outputs as pixels lie: [scale, scale, 4], a fourth channel of zeros; and its padding."""
-    inputs, outputs = padded(conv.in_channels), padded(4 * scale * scale)
-    weight = conv.weight.flatten(2).permute(2, 1, 0).unflatten(2, (3, scale * scale))  # [9, in, 3, scale^2]
+def _interleaved(conv: nn.Module, scale: int) -> tuple[torch.Tensor, torch.Tensor, int, int]:
+    """The last convolution, its outputs as pixels lie: [scale, scale, 4], one channel of zeros; and its padding."""
+    assert isinstance(conv, nn.Conv2d)
     assert conv.bias is not None
-    bias = conv.bias.unflatten(0, (3, scale * scale))
-    weight, bias = F.pad(weight.mT, (0, 1)).flatten(2), F.pad(bias.T, (0, 1)).flatten()
-    return weight, bias, inputs, outputs
+    weight = conv.weight.reshape(3, scale * scale, conv.in_channels, 9).permute(3, 2, 1, 0)  # [9, in, scale^2, 3]
+    weight, bias = F.pad(weight, (0, 1)).flatten(2), F.pad(conv.bias.reshape(3, -1).T, (0, 1)).flatten()
+    return weight, bias, padded(conv.in_channels), padded(4 * scale * scale)
 
 
 def _wider(attention: nn.Module, channels: int) -> nn.Module:
     """CCA over maps of that many channels."""
-    import copy
-
     wider = copy.deepcopy(attention)
     first, last = wider.get_submodule("conv1"), wider.get_submodule("conv2")
     assert isinstance(first, nn.Conv2d)
     assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
     more = channels - first.in_channels
     first.weight = nn.Parameter(F.pad(first.weight, (0, 0, 0, 0, 0, more)), requires_grad=False)
     last.weight = nn.Parameter(F.pad(last.weight, (0, 0, 0, 0, 0, 0, 0, more)), requires_grad=False)
     last.bias = nn.Parameter(F.pad(last.bias, (0, more)), requires_grad=False)
     return wider
+
+
+def _channel_weights(cca: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What CCA multiplies a map [N, H, W, C] with: [N, 1, 1, C]."""
+    seen = F.relu(cca.get_submodule("conv1")(contrast(x.permute(0, 3, 1, 2))))
+    return torch.sigmoid(cca.get_submodule("conv2")(seen)).permute(0, 2, 3, 1)

@@ -231,7 +231,7 @@ class LiveEncoder:
         self._video = video
 
     def _options(self) -> dict[str, str]:
-        options = self._encoding.with_hdr(StaticHdr())
+        options = self._encoding.with_hdr(StaticHdr(), self._size)
         if self._at_once:
             options = options | _AT_ONCE.get(self._encoding.codec, {})
         if self._bitrate is not None:

@@ -1,0 +1,324 @@
+"""A video file as a source of frames, and of the packets between them that are copied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import av
+from av.container.input import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from rfdn_stream.errors import MediaError, UsageError
+from rfdn_stream.frame import Frame, Matrix, VideoInfo
+from rfdn_stream.media.crop import Crop
+from rfdn_stream.media.decoder import Damage, Decoder
+from rfdn_stream.media.deinterlace import Deinterlacer
+from rfdn_stream.media.frames import fraction
+from rfdn_stream.media.hardware import Nvdec, RefusedError
+from rfdn_stream.media.joins import Joins
+from rfdn_stream.media.probe import (
+    RawVideo,
+    choose_video,
+    describe,
+    display_matrix,
+    is_address,
+    is_attached_picture,
+    is_pipe,
+    open_input,
+    origin,
+)
+from rfdn_stream.media.seeking import packets_from
+from rfdn_stream.media.tags import ColorTags
+from rfdn_stream.media.timeline import Span
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
+# How far behind a span's end packets of other streams are still looked for, in seconds.
+_PATIENCE = 5
+# A file that ends this much earlier than its header says, in seconds, was cut off.
+_SHORTFALL = 1
+
+
+@dataclass(frozen=True)
+class CopiedPacket:
+    """A packet of a stream that is not upscaled, its times already moved to the output's."""
+
+    packet: Packet[Stream]
+    index: int
+
+
+class Source:
+    """One video file, decoded. Made by `open_source`, to be used in a ``with`` block.
+
+    The first frame is decoded on opening, so that everything known of the pictures is known before work
+    starts. Opened and closed by one thread; `items` may run in another, which must have ended before the
+    block is left.
+
+    Attributes:
+        info: size, format, colour and timing of the video.
+        first: the first frame of the span, for its side data; it is also the first of `items`.
+        span: the part of the file that is taken.
+        container, video: PyAV's input and its video stream, as templates for the output.
+        tags: colour tags of the video's header; `matrix`: its display matrix, if any.
+        chapters: those in the span, in the output's time.
+        covers: cover art, by stream index.
+        samples: the first packets of other streams, as far as they came before the first frame, by stream index.
+        frames: frames given out so far.
+        decoding: where and why there, in words for the user; "" = on the processor, as ever.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        start: float | None,
+        duration: float | None,
+        nvdec: Nvdec | None = None,
+        *,
+        deinterlace: str = "off",
+        crop: Crop | None = None,
+        matrix: Matrix | None = None,
+        raw: RawVideo | None = None,
+    ) -> None:
+        self.path = path
+        self._crop, self._matrix, self._raw = crop, matrix, raw
+        self._deinterlacer = Deinterlacer(deinterlace)
+        self._nvdec = nvdec
+        self.decoding = "" if nvdec is None else nvdec.description
+        self.container: InputContainer = self._open_container()
+        try:
+            self._open(start, duration)
+        except RefusedError:
+            self.close()
+            raise
+        except av.FFmpegError as error:
+            self.close()
+            raise MediaError(f"cannot read {path}: {error.strerror}") from error
+        except MediaError as error:
+            self.close()
+            message = str(error)
+            raise MediaError(message if str(path) in message else f"{path}: {message}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_container(self) -> InputContainer:
+        if self._nvdec is None:
+            return open_input(self.path, raw=self._raw)
+        with self._nvdec.accelerator() as accelerator:
+            return open_input(self.path, accelerator)
+
+    def _open(self, start: float | None, duration: float | None) -> None:
+        self.video: VideoStream = choose_video(self.container, self.path)
+        self.span = Span.of(start, duration, origin(self.container))
+        demuxed = self._packets_from(self.span.begin)
+        self._demuxed: Iterator[Packet[Stream]] = demuxed
+        self.matrix = display_matrix(self.video)
+        self.chapters: list[Chapter] = self.span.chapters(self.container.chapters())
+        self.covers: dict[int, bytes] = {}
+        self.samples: dict[int, Packet[Stream]] = {}
+        self.frames = 0
+        self._decoder = Decoder(self.video, self._nvdec, matrix=self._matrix)
+        self.tags: ColorTags = self._decoder.header_tags
+        self._read_damage: list[Damage] = []
+        self._joins = Joins(self.container.format.name)
+        self._latest = Fraction(0)
+        self._reader = self._read()
+        self._head: list[Frame | CopiedPacket] = []
+        for item in self._reader:
+            self._head.append(item)
+            if isinstance(item, Frame):
+                self.first: Frame = item
+                break
+            self.samples.setdefault(item.index, item.packet)
+        else:
+            raise self._nothing_found(start)
+        self.info: VideoInfo = self._described(self.first)
+
+    def _described(self, first: Frame) -> VideoInfo:
+        info = describe(self.container, self.video, first, first.origin.rotation)
+        if self._deinterlacer.frames:
+            info = replace(info, interlaced=False)
+        return replace(info, duration=self._span_duration(info))
+
+    def _nothing_found(self, start: float | None) -> MediaError | UsageError:
+        if start is not None and self._decoder.last_error is None:
+            return UsageError(
+                f"{self.path}: nothing begins at {start} s or later; the file ends at {float(self._latest):.3f} s"
+            )
+        why = f" ({self._decoder.last_error})" if self._decoder.last_error else ""
+        return MediaError(f"{self.path}: no picture could be decoded{why}; the file is damaged, encrypted or empty")
+
+    def _span_duration(self, info: VideoInfo) -> float | None:
+        if self.span.begin is None and self.span.end is None:
+            return info.duration
+        first = origin(self.container)
+        end = None if info.duration is None else first + Fraction(info.duration)
+        ends = [time for time in (self.span.end, end) if time is not None]
+        return float(min(ends) - (self.span.begin or first)) if ends else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Releases the file. Frames that were given out stay valid."""
+        if hasattr(self, "_reader"):
+            self._reader.close()
+        self.container.close()
+
+    def items(self) -> Iterator[Frame | CopiedPacket]:
+        """Frames in order of time, and between them packets of the other streams, in the order of the file.
+
+        To be run through once. Frames keep the source's exact times, moved by the span's shift.
+
+        Raises:
+            MediaError: the picture changes its size or format midway, or the file cannot be read on.
+        """
+        head, self._head = self._head, []
+        for item in chain(head, self._reader):
+            if isinstance(item, Frame):
+                self.frames += 1
+            yield item
+
+    @property
+    def damage(self) -> list[Damage]:
+        """What could not be read as it was meant, so far, in order of time."""
+        found = sorted([*self._decoder.damage, *self._read_damage], key=lambda damage: damage.seconds)
+        return [damage for damage in found if self.span.holds_time(damage.seconds)]
+
+    @property
+    def interlaced_frames(self) -> int:
+        """Frames so far that were flagged as interlaced."""
+        return self._decoder.interlaced
+
+    @property
+    def deinterlaced(self) -> bool:
+        """Whether frames so far were interlaced and no longer are."""
+        return self._deinterlacer.frames > 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found on the way and dealt with, in sentences for the user."""
+        notes = [*self._decoder.notes, *self._joins.notes, *self._deinterlacer.notes]
+        if self._decoder.untimed:
+            notes.append(f"{self._decoder.untimed} frames had no usable timestamp and follow the frame before them")
+        return notes
+
+    def _read(self) -> Generator[Frame | CopiedPacket]:
+        """Everything in the span; the video until its first picture behind it, the rest until it is behind, too."""
+        video_ended = False
+        pending = {s.index for s in self.container.streams if s.type == "audio"}
+        for packet in self._packets():
+            if packet.stream_index != self.video.index:
+                if (copied := self._copied(packet, pending)) is not None:
+                    yield copied
+            elif not video_ended:
+                for frame in self._frames(packet):  # type: ignore[arg-type]
+                    video_ended = video_ended or self.span.is_after(frame.pts or 0, frame.time_base)
+                    if self._in_span(frame):
+                        yield self._moved(frame)
+            if video_ended and (not pending or self._is_far_behind(packet)):
+                return
+        if not video_ended:
+            yield from (self._moved(frame) for frame in self._frames(None) if self._in_span(frame))
+            self._check_end()
+
+    def _frames(self, packet: Packet[VideoStream] | None) -> Iterator[Frame]:
+        """The frames that a packet sets free, deinterlaced; None = the last ones."""
+        for frame in self._decoder.decode(packet):
+            yield from self._deinterlacer.through(frame)
+        if packet is None:
+            yield from self._deinterlacer.through(None)
+
+    def _in_span(self, frame: Frame) -> bool:
+        return frame.pts is not None and self.span.holds(frame.pts, frame.time_base)
+
+    def _moved(self, frame: Frame) -> Frame:
+        assert frame.pts is not None
+        pts, duration = self.span.moved(frame.pts, frame.time_base), frame.duration
+        if self.span.end is not None:
+            duration = min(duration, math.ceil(self.span.end / frame.time_base) - frame.pts)
+        if self._crop is not None:
+            self._crop.check(frame.width, frame.height, frame.format)
+            frame = self._crop.of(frame)
+        return replace(frame, pts=pts, duration=duration)
+
+    def _packets(self) -> Iterator[Packet[Stream]]:
+        """Packets that hold something. What cannot be read ends the file, and is told."""
+        while True:
+            try:
+                packet = next(self._demuxed, None)
+            except (av.InvalidDataError, av.UnknownError) as error:
+                self._read_damage.append(Damage(self._latest, f"the file cannot be read on ({error.strerror})"))
+                return
+            except av.FFmpegError as error:
+                raise MediaError(f"cannot read {self.path} on: {error.strerror}") from error
+            if packet is None:
+                return
+            if packet.size:  # AVI has empty packets for frames to be repeated; a decoder takes one for the end
+                self._joins.move(packet)
+                self._latest = max(self._latest, self._seconds(packet) + self._duration(packet))
+                yield packet
+
+    def _packets_from(self, begin: Fraction | None) -> Iterator[Packet[Stream]]:
+        """Packets that suffice for what is shown from `begin` on; of a pipe, which goes one way only, all."""
+        if begin is None or is_pipe(self.path):
+            return self.container.demux()
+        if (found := packets_from(self.container, self.video, begin)) is not None:
+            return found
+        self.container.close()
+        self.container = self._open_container()
+        self.video = choose_video(self.container, self.path)
+        return self.container.demux()
+
+    def _copied(self, packet: Packet[Stream], pending: set[int]) -> CopiedPacket | None:
+        stream, time_base = packet.stream, fraction(packet.time_base)
+        if is_attached_picture(stream):
+            self.covers.setdefault(stream.index, bytes(packet))
+            return CopiedPacket(packet, stream.index)
+        time = packet.dts if packet.pts is None else packet.pts
+        if time is not None and time_base is not None:
+            if self.span.is_after(time, time_base):
+                pending.discard(stream.index)
+            if not self.span.holds(time, time_base):
+                return None
+            if self.span.shift:
+                packet.pts = None if packet.pts is None else self.span.moved(packet.pts, time_base)
+                packet.dts = None if packet.dts is None else self.span.moved(packet.dts, time_base)
+        return CopiedPacket(packet, stream.index)
+
+    def _is_far_behind(self, packet: Packet[Stream]) -> bool:
+        return self.span.end is not None and self._seconds(packet) > self.span.end + _PATIENCE
+
+    @staticmethod
+    def _seconds(packet: Packet[Stream]) -> Fraction:
+        time = packet.dts if packet.pts is None else packet.pts
+        return (time or 0) * (fraction(packet.time_base) or Fraction(0))
+
+    @staticmethod
+    def _duration(packet: Packet[Stream]) -> Fraction:
+        return (packet.duration or 0) * (fraction(packet.time_base) or Fraction(0))
+
+    def _check_end(self) -> None:
+        """A file that was cut off often ends without an error: its header tells."""
+        promised = Fraction((self.container.start_time or 0) + (self.container.duration or 0), 1_000_000)
+        if promised - self._latest > _SHORTFALL:
+            if is_address(self.path):
+                raise MediaError(
+                    f"{self.path} ended after {float(self._latest):.3f} s of {float(promised):.3f} s: "
+                    "the connection broke; try again, or download it first"
+                )
+            what = f"the file ends here; its header says {float(promised):.3f} s (cut off?)"
+            self._read_damage.append(Damage(self._latest, what))
