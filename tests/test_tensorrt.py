@@ -1,5 +1,5 @@
 """The TensorRT engine without TensorRT and without a card: on the API of fake_tensorrt.py, and on the processor's
-memory. test_gpu.py runs it on a card."""
+memory. The last two tests are for a card that has TensorRT."""
 
 import contextlib
 import logging
@@ -352,3 +352,37 @@ def test_the_doctor_checks_it_or_says_what_is_missing(make, trt, tiny_model, mon
             assert finding.state == ("absent" if missing else "ok")
     assert finding.detail.startswith("engine tensorrt is not there: the package tensorrt is not installed; pip ins")
     assert finding.cost == "engine tensorrt cannot be chosen"
+
+
+# On a card
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", tensorrt.PRECISIONS)
+def test_on_a_card_it_gives_what_fp32_on_the_cpu_does(precision, tmp_path, caplog):
+    pytest.importorskip("tensorrt", reason="needs TensorRT: pip install 'rfdn-stream[tensorrt13]'")
+    from test_gpu import LEAST_PSNR, MODEL, on_a_stream, psnr, smooth_picture
+
+    reference = TorchEngine(*open_model(MODEL), CPU, "fp32", 0)
+    for _ in range(2):  # built, then from disk
+        tested = TensorRTEngine(*open_model(MODEL), CARD, precision, 0, cache=tmp_path)
+        for size, seed in (((180, 320), 0), ((181, 319), 1), ((180, 320), 2), ((9, 40), 0)):
+            x = smooth_picture(*size, seed)
+            got = on_a_stream(lambda: tested(x.to(CARD)).float().cpu())  # noqa: B023
+            assert psnr(got.clamp(0, 1), reference(x).clamp(0, 1)) >= LEAST_PSNR[precision]
+        assert len(list(tmp_path.iterdir())) == 2
+    assert not [record for record in caplog.records if record.name == "rfdn_stream"]  # no falling back
+
+
+@pytest.mark.gpu
+def test_on_a_card_by_its_own_clock(tmp_path):
+    """Prints it, beside the default engine."""
+    pytest.importorskip("tensorrt", reason="needs TensorRT: pip install 'rfdn-stream[tensorrt13]'")
+    from rfdn_stream.engines.graph import GraphEngine
+    from test_gpu import MODEL, engine, time_of
+
+    x = torch.rand(3, 1080, 1920, device=CARD)
+    tested = TensorRTEngine(*open_model(MODEL), CARD, "fp16", 0, cache=tmp_path)
+    print(
+        f"\n{tested.description}: {time_of(tested, x):.2f} ms at 1080p, graph {time_of(engine(GraphEngine), x):.2f} ms"
+    )
