@@ -432,6 +432,31 @@ def corrupt(folder):
     return path
 
 
+# --- what is left aside -----------------------------------------------------------------------------------------
+
+
+@clip(says=("film with soft telecine: each picture is made once", "5 pictures asked for a field to be shown twice"))
+def film_with_soft_telecine(folder):
+    """MPEG-2 of which every second picture asks for a third field: 24 a second that are shown as 60 fields."""
+    ticks = [sum(3 if i % 2 == 0 else 2 for i in range(number)) * 17 for number in range(10)]
+    options = {"flags": "+ildct", "bf": "0"}
+    plain = make_clip(folder / "plain.mkv", codec="mpeg2video", size=(64, 64), rate=Fraction(30), options=options)
+    with av.open(str(plain)) as old, av.open(str(folder / "in.mkv"), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        for number, packet in enumerate(p for p in old.demux(old.streams.video[0]) if p.size):
+            made = av.Packet(as_film(bytes(packet), repeats=number % 2 == 0))
+            made.pts = made.dts = ticks[number]
+            made.time_base, made.is_keyframe, made.stream = MS, packet.is_keyframe, stream
+            made.duration = 17 * (3 if number % 2 == 0 else 2)
+            new.mux(made)
+    return folder / "in.mkv"
+
+
+@clip(says=("not kept: transparency .*libvpx-vp9 -i IN",))
+def transparency_beside_the_pictures(folder):
+    return ffmpeg(folder, "in.webm", "-vf", "format=yuva420p", "-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p", frames=5)
+
+
 # --- making what no program here makes --------------------------------------------------------------------------
 
 
@@ -459,6 +484,17 @@ def with_header(source, target, video, track=b""):
                     packet.stream = stream
                     new.mux(packet)
     return target
+
+
+def as_film(packet, *, repeats):
+    """A packet of MPEG-2 with a progressive picture, and its `repeat_first_field`."""
+    data = bytearray(packet)
+    at = data.find(b"\0\0\1\xb5")
+    while data[at + 4] >> 4 != 8:
+        at = data.find(b"\0\0\1\xb5", at + 1)
+    data[at + 7] = (data[at + 7] & 0xFD) | 2 * repeats
+    data[at + 8] |= 0x80
+    return bytes(data)
 
 
 def with_messages(source, target, message):

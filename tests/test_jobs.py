@@ -193,15 +193,15 @@ def test_a_folder_that_cannot_be_written(tiny_model):
 
 def test_a_file_that_is_changed_behind_the_back_does_not_pass(job, tmp_path, monkeypatch):
     """The check before the rename: a result with fewer frames than were written is no result."""
-    from rfdn_stream.jobs import video
+    from rfdn_stream.jobs import proof
 
-    real = video.verify
+    real = proof.verify
 
     def tampered(path, report):
         report.frames += 1
         real(path, report)
 
-    monkeypatch.setattr(video, "verify", tampered)
+    monkeypatch.setattr(proof, "verify", tampered)
     with pytest.raises(MediaError, match="5 frames instead of 6"):
         job(BUNNY, duration=0.2, **FAST)
     assert os.listdir(tmp_path) == []
@@ -261,6 +261,9 @@ def test_reports_tell_the_limit(job):
         def note(self, text):
             heard.append(text)
 
+        def event(self, kind, facts):
+            heard.append(kind)
+
         def begin(self, what, frames):
             heard.append(frames)
 
@@ -271,6 +274,7 @@ def test_reports_tell_the_limit(job):
             heard.append("end")
 
     result = job(BUNNY, duration=0.2, reporter=Reporter(), **FAST)
-    assert heard[-1] == "end"
+    assert heard[-1] == "report"
+    assert heard.index("plan") < heard.index(5) < heard.index("end")
     assert heard.count("decode") + heard.count("network") + heard.count("encode") == result.frames == 5
     assert 5 in heard

@@ -44,6 +44,11 @@ def rich(tmp_path_factory):
     )
 
 
+def packet_counts(report):
+    """How many were copied, by the source's stream index."""
+    return {index: stream.packets for index, stream in report.copied.items()}
+
+
 def payloads(path, index):
     with av.open(str(path)) as container:
         return [bytes(p) for p in container.demux(container.streams[index]) if p.size]
@@ -54,7 +59,7 @@ def test_matroska_keeps_everything(tmp_path, rich):
     plan, report, _, _ = round_trip(rich, out, FAST)
     assert plan.dropped == ()
     assert [copied.how for copied in plan.copied] == ["copy", "copy", "copy", "copy", "attach", "copy"]
-    assert min(list(report.copied.values())[:4]) > 0
+    assert min(list(packet_counts(report).values())[:4]) > 0
     before, after = probe_streams(rich), probe_streams(out)
     assert [s["codec_type"] for s in after] == [s["codec_type"] for s in before]
     for old, new in zip(before, after, strict=True):
@@ -140,6 +145,7 @@ def test_webm_tells_what_it_refuses(tmp_path, rich):
         "subtitle #3 (subrip, fra, Forced)": "WebM cannot hold subrip; .mkv and .mp4 and .mov can",
         "cover art #5 (png)": "WebM has no cover art",
         "attachment #6 (font.ttf)": "WebM has no attachments; .mkv has",
+        "subtitle #4 (webvtt, eng)'s mark hearing_impaired": "WebM has no place for them; .mkv has",
     }
     assert [s["codec_name"] for s in probe_streams(tmp_path / "out.webm")] == ["vp9", "webvtt"]
 
@@ -149,7 +155,7 @@ def test_poorer_containers_get_the_sound_and_tell_the_rest(tmp_path, rich, name)
     plan, report, _, _ = round_trip(rich, tmp_path / name, FAST)
     dropped = " ".join(what for what, _ in plan.dropped)
     assert all(word in dropped for word in ("subtitle #3", "subtitle #4", "cover art", "attachment", "2 chapters"))
-    assert report.copied[1] > 0
+    assert packet_counts(report)[1] > 0
     kinds = [s["codec_type"] for s in probe_streams(tmp_path / name)]
     assert kinds.count("video") == 1
     assert kinds.count("audio") == len(report.copied)
@@ -173,7 +179,7 @@ def test_ass_needs_matroska(tmp_path):
         assert plan_output(opened, "out.mp4").dropped == (("subtitle #1 (ass)", "MP4 cannot hold ass; .mkv can"),)
     plan, report, _, _ = round_trip(source, tmp_path / "out.mkv", FAST)
     assert plan.dropped == ()
-    assert report.copied == {1: 2}
+    assert packet_counts(report) == {1: 2}
     packets = ffprobe(tmp_path / "out.mkv", "-show_packets", "-select_streams", "1")["packets"]
     assert [p["pts"] for p in packets] == [200, 200]
 
@@ -203,7 +209,7 @@ def test_second_video_is_copied_as_it_is(tmp_path):
                     new.mux(packet)
     plan, report, _, _ = round_trip(both, tmp_path / "out.mkv", FAST)
     assert plan.notes == ("video #1 (h264) is copied as it is, not upscaled",)
-    assert report.copied == {1: 20}
+    assert packet_counts(report) == {1: 20}
     assert [s["width"] for s in probe_streams(tmp_path / "out.mkv")] == [128, 32]
 
 
@@ -235,7 +241,7 @@ def test_sound_that_an_edit_list_hides_stays_hidden(tmp_path):
         video, sound = probe_streams(tmp_path / name)
         assert float(video["start_time"]) == pytest.approx(0, abs=0.03)
         assert float(sound["start_time"]) == pytest.approx(0, abs=0.03)
-        assert report.copied[1] == len(payloads(source, 1)) - (hidden if name == "out.mkv" else 0)
+        assert packet_counts(report)[1] == len(payloads(source, 1)) - (hidden if name == "out.mkv" else 0)
 
 
 def test_wma_goes_into_matroska(tmp_path):
@@ -266,7 +272,7 @@ def test_rounded_times_do_not_drift_in_mp4(tmp_path):
             new.mux(packet)
     for name in ("out.mkv", "out.mp4"):
         _, report, _, _ = round_trip(source, tmp_path / name, FAST)
-        assert report.copied == {1: 1200}
+        assert packet_counts(report) == {1: 1200}
         times = [
             float(p["pts_time"]) for p in ffprobe(tmp_path / name, "-show_packets", "-select_streams", "1")["packets"]
         ]

@@ -6,6 +6,7 @@ code: 2 for a request that cannot be carried out, 1 for work that failed, 130 fo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ def main() -> NoReturn:
         print(f"rfdn-stream {__version__}")  # noqa: T201
         sys.exit(0)
     debug = "--debug" in arguments
+    events = arguments[:1] == ["upscale"] and "--json" in arguments
     signal.signal(signal.SIGTERM, _interrupt)
     settle_environment()
     try:
@@ -33,17 +35,18 @@ def main() -> NoReturn:
 
         code = run([a for a in arguments if a != "--debug"])
     except KeyboardInterrupt:
-        code = _say("interrupted; the unfinished output was removed", 130)
+        code = _say("interrupted; the unfinished output was removed", 130, events)
     except RfdnError as failure:
-        code = _say(str(failure), failure.exit_code)
+        code = _say(str(failure), failure.exit_code, events)
         if debug:
             traceback.print_exc()
     except Exception as failure:  # noqa: BLE001 - the last one to say something
-        code = _say(f"unexpected {type(failure).__name__}: {failure}; run again with --debug and report it", 1)
+        code = _say(f"unexpected {type(failure).__name__}: {failure}; run again with --debug and report it", 1, events)
         if debug:
             traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it is where the shell closed it
+            stream.flush()
     if code or any(thread.daemon for thread in threading.enumerate()):
         # A network may still be computing on its thread, or a driver waiting; waiting for them would take seconds.
         os._exit(code)
@@ -54,6 +57,11 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _say(text: str, code: int) -> int:
+def _say(text: str, code: int, events: bool) -> int:
+    if events:
+        from rfdn_stream.cli.events import OutputClosedError, write_event
+
+        with contextlib.suppress(OutputClosedError):
+            write_event("error", {"text": text, "exit_code": code})
     print(f"rfdn-stream: {text}", file=sys.stderr)  # noqa: T201
     return code

@@ -17,6 +17,7 @@ from rfdn_stream.cli.live import live_command
 from rfdn_stream.cli.models import models_app
 from rfdn_stream.cli.train import train_command
 from rfdn_stream.cli.upscale import upscale_command
+from rfdn_stream.errors import UsageError
 
 INTERRUPTED = 130
 
@@ -56,14 +57,13 @@ def _options(
 
 
 def run(arguments: list[str]) -> int:
-    """Runs a command line; returns the exit code. Errors of the program itself are left to the caller."""
+    """Runs a command line; returns the exit code. Errors are left to the caller."""
     if not arguments or arguments in (["upscale"], ["live"], ["compare"]):
         arguments = [*arguments, "--help"]
     try:
         result = app(arguments, standalone_mode=False, prog_name="rfdn-stream")
     except TyperException as usage:
-        typer.echo(f"rfdn-stream: {usage.format_message()} (see --help)", err=True)
-        return 2
+        raise UsageError(f"{usage.format_message()} (see --help)") from None
     except Abort:
         raise KeyboardInterrupt from None
     if result == INTERRUPTED:  # typer has caught the exception

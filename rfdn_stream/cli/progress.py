@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
@@ -33,10 +35,16 @@ class _Speed:
         return (last - first) / (end - start) if end > start else 0.0
 
     @property
-    def eta(self) -> str:
+    def seconds_left(self) -> int | None:
         if not self.total or not self.fps:
+            return None
+        return max(0, round((self.total - self.frames) / self.fps))
+
+    @property
+    def eta(self) -> str:
+        seconds = self.seconds_left
+        if seconds is None:
             return "--:--"
-        seconds = max(0, round((self.total - self.frames) / self.fps))
         return f"{seconds // 3600}:{seconds % 3600 // 60:02}:{seconds % 60:02}".removeprefix("0:")
 
     def line(self, stages: Stages) -> str:
@@ -73,6 +81,9 @@ class ConsoleReporter:
 
     def note(self, text: str) -> None:
         self._log.info(text)
+
+    def event(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """People hear of it by notes."""
 
     def begin(self, what: str, frames: int) -> None:
         self._speed, self._told = _Speed(frames), time.monotonic()

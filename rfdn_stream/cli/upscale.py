@@ -143,6 +143,31 @@ def upscale_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", "-y", help="Replace OUT if it exists.", rich_help_panel=WHAT)
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what would be done and lost, and about how long it takes; write nothing.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
+    verify: Annotated[
+        str,
+        typer.Option(
+            metavar="fast|full|off",
+            help="Compare OUT with IN before it gets its name: fast = frames, times, copied streams, tags, without "
+            "decoding; full = every frame of both is decoded once more.",
+            rich_help_panel=HOW,
+        ),
+    ] = "fast",
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a line on standard output: plan, progress, warnings, report (docs/events.md).",
+            rich_help_panel=HOW,
+        ),
+    ] = False,
     device: Annotated[
         str,
         typer.Option(
@@ -250,10 +275,11 @@ def upscale_command(
 
       ffmpeg -i in.mkv -f yuv4mpegpipe - | rfdn-stream upscale - - | ffmpeg -i - out.mkv
     """
+    from rfdn_stream.cli.events import EventReporter, write_line
     from rfdn_stream.cli.progress import ConsoleReporter
     from rfdn_stream.jobs import upscale
 
-    reporter = ConsoleReporter(quiet=quiet)
+    reporter = EventReporter(quiet=quiet) if json else ConsoleReporter(quiet=quiet)
     result = upscale(
         source,
         target,
@@ -285,6 +311,11 @@ def upscale_command(
         raw=raw,
         matrix=matrix,
         overwrite=overwrite,
+        verify=verify,
+        dry_run=dry_run,
         reporter=reporter,
     )
-    reporter.note(str(result))
+    if not dry_run:
+        reporter.note(str(result))
+    elif not json:
+        write_line(str(result.plan))

@@ -146,13 +146,13 @@ class Doors:
             reporter.note(f"black bars are cut off: {found.width}x{found.height} is left (--crop {found})")
         return found
 
-    def writing(self) -> AbstractContextManager[Path]:
+    def writing(self, *, overwrite: bool) -> AbstractContextManager[Path]:
         """Where to write, until the block succeeds: then what was written takes its name, else it is removed."""
         if isinstance(self.target, Pattern):
             return all_or_none(self.target)
         if str(self.target) == STDOUT:
             return contextlib.nullcontext(self.target)
-        return whole_or_nothing(self.target)
+        return whole_or_nothing(self.target, overwrite=overwrite)
 
     def plan(self, source: Source, encode: EncodeOptions, card: Card | None, streams: str | None) -> OutputPlan:
         """As `plan_output`."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.doors import Reading, settle_doors
 from rfdn_stream.jobs.image import upscale_image
+from rfdn_stream.jobs.outlook import Outlook
+from rfdn_stream.jobs.proof import Proof, check_mode
 from rfdn_stream.jobs.report import LogReporter, Reporter
 from rfdn_stream.jobs.size import network_scales, wanted_size
 from rfdn_stream.jobs.video import upscale_video
 from rfdn_stream.media.card import Card
 from rfdn_stream.media.naming import Images
+from rfdn_stream.media.source import Source
 from rfdn_stream.media.y4m import STDOUT
 from rfdn_stream.multi import open_upscaler
 from rfdn_stream.opening import open_device
@@ -23,13 +28,31 @@ from rfdn_stream.upscaler import Upscaler
 
 @dataclass(frozen=True)
 class Result:
-    """What a job made: where, how many frames of which size, in how many seconds."""
+    """What a job made: where, how many frames of which size, in how many seconds; as it was planned and proven.
+
+    Of a dry run `frames` is 0, and the plan has an estimate.
+    """
 
     target: Path
     frames: int
     width: int
     height: int
     seconds: float
+    plan: Outlook
+    proof: Proof
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON takes it; docs/events.schema.json has the meanings."""
+        return {
+            "target": str(self.target),
+            "frames": self.frames,
+            "width": self.width,
+            "height": self.height,
+            "seconds": self.seconds,
+            "bytes": self.target.stat().st_size if self.target.is_file() else None,
+            "verified": self.proof.mode,
+            "identical_except": list(self.proof.exceptions),
+        }
 
     def __str__(self) -> str:
         what = "image" if self.frames == 1 else f"{self.frames} frames"
@@ -70,6 +93,8 @@ def upscale(
     raw: str | None = None,
     fps: str | None = None,
     overwrite: bool = False,
+    verify: str = "fast",
+    dry_run: bool = False,
     reporter: Reporter | None = None,
 ) -> Result:
     """Enlarges a video, an image or an image sequence; everything else in the file is kept.
@@ -96,6 +121,9 @@ def upscale(
         crop, matrix, raw, fps: how the source is read, as for `Reading`.
         streams: which of the source's other streams are copied, such as ``a:eng,s``; None = all that can be.
         overwrite: replace an existing target.
+        verify: how the result is compared with the source: ``fast``, ``full`` (every frame of both is decoded once
+            more), ``off``.
+        dry_run: everything is decided and two frames are timed, but nothing is written.
         reporter: hears of the progress.
 
     Raises:
@@ -104,6 +132,9 @@ def upscale(
     """
     reporter = reporter or LogReporter()
     doors = settle_doors(source, target, overwrite=overwrite)
+    check_mode(verify, source)
+    if verify == "full" and doors.plain:
+        raise UsageError(f"--verify full is for video files; {doors.target} holds pictures only, which fast looks at")
     encode = EncodeOptions(codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt)
     reading = Reading(start, duration, decode, deinterlace, crop, matrix, raw, fps)
     is_image = doors.one_image
@@ -134,21 +165,36 @@ def upscale(
         )
 
     begun = time.perf_counter()
-    with doors.writing() as partial:
+
+    def open_source(again: bool = False) -> Source:
+        """The source; `again`, to be compared with, on the processor."""
+        return doors.open(replace(reading, decode="cpu") if again else reading, None if again else card, reporter)
+
+    with nullcontext(doors.path) if dry_run else doors.writing(overwrite=overwrite) as partial:
         if isinstance(doors.source, str) and is_image:
-            frames, (columns, rows) = 1, upscale_image(Path(doors.source), partial, doors.path, make_upscaler, reporter)
+            frames = 0 if dry_run else 1
+            (columns, rows), plan, proof = upscale_image(
+                Path(doors.source), partial, doors.path, make_upscaler, reporter, verify=verify, dry_run=dry_run
+            )
         else:
-            frames, (columns, rows) = upscale_video(
+            frames, (columns, rows), plan, proof = upscale_video(
                 doors,
                 partial,
                 make_upscaler,
                 encode,
                 reporter,
-                open_source=lambda: doors.open(reading, card, reporter),
+                open_source=open_source,
                 card=card,
                 streams=streams,
+                verify=verify,
+                dry_run=dry_run,
             )
-    return Result(doors.path, frames, columns, rows, time.perf_counter() - begun)
+    result = Result(doors.path, frames, columns, rows, time.perf_counter() - begun, plan, proof)
+    if dry_run:
+        reporter.event("plan", plan.facts())
+    else:
+        reporter.event("report", result.facts())
+    return result
 
 
 def _settled(device: str) -> tuple[str, Card | None]:

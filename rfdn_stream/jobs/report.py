@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from rfdn_stream.pipeline import Stages
 
@@ -15,6 +16,9 @@ class Reporter(Protocol):
 
     def note(self, text: str) -> None:
         """Something worth knowing."""
+
+    def event(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Something that programs may want to know, in values of JSON: a definition in docs/events.schema.json."""
 
     def begin(self, what: str, frames: int) -> None:
         """Frames start to flow; `frames` is an estimate from the header, 0 = unknown."""
@@ -31,6 +35,8 @@ class LogReporter:
 
     def note(self, text: str) -> None:
         log.info(text)
+
+    def event(self, kind: str, facts: Mapping[str, Any]) -> None: ...
 
     def begin(self, what: str, frames: int) -> None: ...
 

@@ -9,11 +9,13 @@ from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import VideoInfo
 from rfdn_stream.jobs.doors import Doors, PlainSink
+from rfdn_stream.jobs.dry_run import with_estimate
+from rfdn_stream.jobs.outlook import Outlook, expected_frames, of_video, remarks
+from rfdn_stream.jobs.proof import Proof, prove
 from rfdn_stream.jobs.report import Reporter, log
 from rfdn_stream.media.card import Card
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.source import Source
-from rfdn_stream.media.verify import verify
 from rfdn_stream.pipeline import run
 from rfdn_stream.process import return_large_blocks
 from rfdn_stream.upscaler import Upscaler
@@ -29,31 +31,47 @@ def upscale_video(
     encode: EncodeOptions,
     reporter: Reporter,
     *,
-    open_source: Callable[[], Source],
+    open_source: Callable[[bool], Source],
     card: Card | None = None,
     streams: str | None = None,
-) -> tuple[int, tuple[int, int]]:
+    verify: str = "fast",
+    dry_run: bool = False,
+) -> tuple[int, tuple[int, int], Outlook, Proof]:
     """Writes the enlarged source to `partial`, as what the target's name says, and checks it.
 
     The source is opened and everything decided before the weights are loaded: what cannot work fails at once.
     `card` is where the network will run, if it is a card.
 
+    Args:
+        verify: how the result is compared with the source, one of `verify.MODES`.
+        dry_run: nothing is written, and two frames are timed.
+
     Returns:
-        Frames written, and their (width, height).
+        Frames written, and their (width, height); what was planned, with an estimate of a dry run; what was proven.
     """
-    with open_source() as source:
+    with open_source(False) as source:
         plan = doors.plan(source, encode, card, streams)
-        _tell_plan(source, plan, reporter)
+        if not dry_run:
+            _tell_plan(source, plan, reporter)
         info = source.info
         with make_upscaler(info.width, info.height, info.rotation in (90, 270)) as upscaler:
             size = upscaler.size_of(info.width, info.height)
+            outlook = of_video(source, plan, upscaler, size, str(doors.path))
+            if dry_run:
+                return (
+                    0,
+                    size,
+                    with_estimate(outlook, source, plan, upscaler, size, encoded=not doors.plain),
+                    Proof("off"),
+                )
+            reporter.event("plan", outlook.facts())
             if size[0] * size[1] > LARGE_PICTURE:
                 return_large_blocks()
             with doors.sink(partial, source, plan, size) as sink:
                 told = len(sink.notes)
                 for note in sink.notes:
                     reporter.note(note)
-                reporter.begin(_headline(source.info, sink.report.size, plan, upscaler), _expected_frames(source.info))
+                reporter.begin(_headline(source.info, sink.report.size, plan, upscaler), expected_frames(source.info))
                 try:
                     run(
                         source,
@@ -71,12 +89,17 @@ def upscale_video(
             _tell_reused(upscaler, reporter)
         if written.frames != source.frames:
             raise MediaError(f"{source.frames} frames were decoded but {written.frames} written; please report this")
-        if isinstance(sink, PlainSink):
+        if isinstance(sink, PlainSink) and verify != "off":
             sink.check()
-        else:
-            verify(partial, written)
+        proof = prove(partial, written, source, plan, "off" if doors.plain else verify, lambda: open_source(True))
         _tell_damage(source)
-    return written.frames, written.size
+        if written.same_times:
+            log.warning(
+                "%d frames have the same time as the one before, as the container rounds times; .mp4 keeps them apart",
+                written.same_times,
+            )
+        proof.tell(reporter)
+    return written.frames, written.size, outlook, proof
 
 
 def _headline(info: VideoInfo, size: tuple[int, int], plan: OutputPlan, upscaler: Upscaler) -> str:
@@ -88,27 +111,11 @@ def _headline(info: VideoInfo, size: tuple[int, int], plan: OutputPlan, upscaler
     )
 
 
-def _expected_frames(info: VideoInfo) -> int:
-    """An estimate for the progress bar only; the file may hold more or fewer."""
-    return round(info.duration * float(info.rate)) if info.duration else info.frames_from_header
-
-
 def _tell_plan(source: Source, plan: OutputPlan, reporter: Reporter) -> None:
-    if source.decoding:
-        reporter.note(source.decoding)
-    color = source.info.color
-    if color.guessed:
-        meaning = {"matrix": color.matrix, "range": color.range, "siting": color.siting}
-        guesses = ", ".join(f"{name} {meaning[name]}" for name in color.guessed)
-        reporter.note(f"the source does not say how its colour is meant; taken as players take it: {guesses}")
-    if source.deinterlaced:
-        reporter.note("the source is interlaced: bwdif makes frames of its fields (--deinterlace off leaves them)")
-    elif source.info.interlaced and source.first.origin.interlaced_frame:
-        log.warning("the source is interlaced and its lines are enlarged as they are; --deinterlace auto is better")
     for what, why in plan.dropped:
         log.warning("not kept: %s (%s)", what, why)
-    for note in plan.notes:
-        reporter.note(note)
+    for warning, text in remarks(source, plan):
+        log.warning(text) if warning else reporter.note(text)
 
 
 def _tell_reused(upscaler: Upscaler, reporter: Reporter) -> None:

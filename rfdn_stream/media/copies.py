@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from av.bitstream import BitStreamFilterContext
@@ -10,9 +11,10 @@ from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
 
+from rfdn_stream.media.fingerprint import Fingerprint
+from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.output import OutputPlan
-from rfdn_stream.media.passthrough import MOV_FAMILY, add_copy, has_flag, open_filter
-from rfdn_stream.media.probe import is_attached_picture
+from rfdn_stream.media.passthrough import MOV_FAMILY, add_copy, has_flag, open_filter, stream_codec
 from rfdn_stream.media.source import CopiedPacket, Source
 from rfdn_stream.media.verify import SinkReport
 
@@ -24,7 +26,7 @@ class Copies:
     """What the plan copies of `source`: streams added to an output, and their packets on the way there.
 
     Args:
-        report: gets the kinds of the streams that are added.
+        report: gets a fingerprint of each stream that is added.
     """
 
     def __init__(self, source: Source, plan: OutputPlan, report: SinkReport) -> None:
@@ -41,8 +43,7 @@ class Copies:
         if copied is None:
             return
         added = add_copy(output, self._source, copied)
-        self._report.kinds[stream.index] = "attachment" if is_attached_picture(stream) else added.type
-        self._report.copied[stream.index] = 0
+        self._report.copied[stream.index] = Fingerprint(copied.codec or stream_codec(stream) or "")
         if added.type != "attachment":
             self._mapping[stream.index] = added
         if (filter := open_filter(copied, self._source)) is not None:
@@ -72,3 +73,4 @@ class Copies:
                 packet.pts = floor if packet.pts is None else max(packet.pts, floor)
             self._last_dts[index] = packet.dts
         packet.stream = stream
+        self._report.copied[index].add(packet, fraction(stream.time_base) or Fraction(1))

@@ -20,6 +20,7 @@ from rfdn_stream.media.hardware import Nvdec
 from rfdn_stream.media.onesize import OneSize, Shape
 from rfdn_stream.media.probe import guess_rate
 from rfdn_stream.media.tags import ColorTags
+from rfdn_stream.media.telecine import repeats_field
 
 # Codecs in which every packet holds one shown picture, so that a packet without a picture is a loss.
 _ONE_PICTURE_A_PACKET = frozenset(
@@ -52,7 +53,8 @@ class Decoder:
 
     Attributes:
         damage: what was lost or is damaged so far; `notes`: what else was found, in sentences for the user.
-        interlaced: pictures flagged as interlaced; `untimed`: pictures whose time was made up.
+        interlaced: pictures flagged as interlaced; `repeats`: those that ask for a field twice; `untimed`: those whose
+            time was made up.
         last_error: what FFmpeg last said of a packet that it could not decode.
         header_tags: the colour tags of the stream's header.
     """
@@ -83,6 +85,7 @@ class Decoder:
         self.damage: list[Damage] = []
         self.notes: list[str] = []
         self.interlaced = 0
+        self.repeats = 0
         self.untimed = 0
         self.last_error: str | None = None
 
@@ -90,16 +93,23 @@ class Decoder:
         """The frames that a packet sets free, in order of time; None drains the decoder.
 
         Raises:
-            MediaError: the picture changes midway into what cannot be scaled, or time runs backwards.
+            MediaError: the header is damaged, the picture changes midway into what cannot be scaled, or time runs
+                backwards.
             RefusedError, at the first picture: `nvdec` does not decode this video.
         """
         if packet is not None and packet.pts is not None and not packet.is_discard:
             heapq.heappush(self._expected, packet.pts)
         if packet is not None and self._codec in dynamic_hdr.CODECS:
             packet.opaque = dynamic_hdr.find_message(bytes(packet), self._codec, self._context.extradata)
+        if packet is not None and self._codec == "mpeg2video":
+            self.repeats += repeats_field(bytes(packet))
         try:
             pictures = self._context.decode(packet)
         except _UNDECODABLE as error:
+            if not self._context.is_open:
+                raise MediaError(
+                    f"the video's header is damaged: {self._codec} refuses it ({error.strerror})"
+                ) from error
             self._refused(packet, error)
             pictures = []
         except av.FFmpegError as error:

@@ -14,9 +14,10 @@ from rfdn_stream.media.encoders import Encoding
 from rfdn_stream.media.hdr import StaticHdr, lost_metadata
 
 if TYPE_CHECKING:
-    from rfdn_stream.media.reader import Source
+    from rfdn_stream.media.source import Source
 
 _WITH_CAPTIONS = frozenset({"libx264", "libx265", "h264_nvenc", "hevc_nvenc"})
+_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # that read WebM's second pictures
 
 
 def lost_extras(source: Source, muxer: str, encoding: Encoding) -> Iterator[tuple[str, str]]:
@@ -24,6 +25,10 @@ def lost_extras(source: Source, muxer: str, encoding: Encoding) -> Iterator[tupl
     picture, codec = source.first.origin, Codec(encoding.codec, "w").canonical_name
     if has_alpha(picture) and not encoding.alpha:
         yield "transparency", f"{encoding.codec} gets none; {HINT}"
+    if not has_alpha(picture) and source.video.metadata.get("alpha_mode") == "1":
+        decoder = _DECODERS.get(source.info.codec, source.info.codec)
+        why = f"FFmpeg's own decoder of {source.info.codec} does not read it"
+        yield "transparency", f"{why}; ffmpeg -c:v {decoder} -i IN -c:v ffv1 OUT.mkv makes a file that has it"
     held = shell.holds(muxer, codec)
     if not held and not encoding.writes_hdr and StaticHdr.of(picture) != StaticHdr():
         yield "HDR mastering metadata", f"{encoding.codec} cannot be given it here; libx265 and libsvtav1 can"

@@ -45,8 +45,8 @@ class ImageMetadata:
     icc: bytes | None = None
 
 
-def read_image(path: str | Path) -> tuple[Frame, Samples | None, ImageMetadata]:
-    """Reads an image, upright.
+def read_image(path: str | Path, *, extension: str | None = None) -> tuple[Frame, Samples | None, ImageMetadata]:
+    """Reads an image, upright; its format is that of `extension`, or of its name.
 
     Returns:
         A frame without a time, rgb24 or for 16-bit images gbrp16le; alpha of shape (height, width) in the
@@ -57,7 +57,7 @@ def read_image(path: str | Path) -> tuple[Frame, Samples | None, ImageMetadata]:
         MediaError: the file is missing, empty, damaged, animated, or of a depth other than 8 and 16 bits.
     """
     path = Path(path)
-    extension = _extension(path, None)
+    extension = _extension(path, extension)
     if not path.is_file():
         raise MediaError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
     data = path.read_bytes()
@@ -132,6 +132,26 @@ def is_animation(path: str | Path) -> bool:
         return local.suffix.lower() in (".gif", ".apng")
     with local.open("rb") as file:
         return _is_animated(file.read(1024))
+
+
+def check_image(path: str | Path, frame: Frame, alpha: Samples | None, extension: str) -> None:
+    """Reads a written image back: is it of the frame's size, and, in formats without loss, the frame itself?
+
+    Pixels that are wholly transparent may differ: WebP makes them black.
+
+    Raises:
+        MediaError: it is not.
+    """
+    got, clear, metadata = read_image(path, extension=extension)
+    if (got.width, got.height) != (frame.width, frame.height):
+        size = f"{got.width}x{got.height} instead of {frame.width}x{frame.height}"
+        raise MediaError(f"the written image {path} is not what was written: it is {size}")
+    exact = extension.lower() not in _JPEG and got.format == frame.format and not metadata.gray
+    seen = slice(None) if alpha is None else alpha > 0
+    if exact and not np.array_equal(_samples(got)[seen], _samples(frame)[seen]):
+        raise MediaError(f"the written image {path} is not what was written: its pixels differ")
+    if exact and alpha is not None and (clear is None or not np.array_equal(clear, alpha)):
+        raise MediaError(f"the written image {path} is not what was written: its transparency differs")
 
 
 def _extension(path: Path, extension: str | None) -> str:

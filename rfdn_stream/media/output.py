@@ -13,9 +13,11 @@ from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
 from rfdn_stream.media.alpha import format_with_alpha
 from rfdn_stream.media.card import Card
+from rfdn_stream.media.contents import Difference
 from rfdn_stream.media.encoders import Encoding, choose_encoding
 from rfdn_stream.media.extras import lost_extras
 from rfdn_stream.media.passthrough import LABELS, TS_CODECS, CopiedStream, has_flag, plan_copies
+from rfdn_stream.media.rehearsal import announced, rehearse
 from rfdn_stream.media.selection import selected
 from rfdn_stream.media.source import Source
 
@@ -31,6 +33,7 @@ class OutputPlan:
         dropped: what does not, each with the reason.
         notes: sentences for the user.
         card: where the encoder takes its frames from; None = the host's memory.
+        changes: in what the output's tags and marks will differ from the source's; None = it could not be tried.
     """
 
     muxer: str
@@ -39,6 +42,7 @@ class OutputPlan:
     dropped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     card: Card | None = None
+    changes: frozenset[Difference] | None = frozenset()
 
     def trial(self, size: tuple[int, int]) -> tuple[str, ...]:
         """The arguments of `inquiry.try_encoding` for pictures of (width, height)."""
@@ -93,11 +97,17 @@ def plan_output(
     dropped = list(copies.dropped)
     dropped += lost_extras(source, muxer, encoding)
     notes = [*encoding.notes, *copies.notes]
+    changes = rehearse(source, muxer, copies.copied)
+    if changes is None:
+        notes.append(f"what {LABELS.get(muxer, muxer)} keeps of tags and marks could not be tried and may be less")
+    else:
+        lost, more = announced(changes, muxer)
+        dropped, notes = dropped + lost, notes + more
     if is_constant_rate(muxer, encoding):
         label = LABELS.get(muxer, muxer)
         who = encoding.codec if encoding.constant_rate else label
         notes.append(f"{who} keeps a constant frame rate: times are rounded to 1/{float(source.info.rate):g} s")
-    return OutputPlan(muxer, encoding, copies.copied, tuple(dropped), tuple(notes), card)
+    return OutputPlan(muxer, encoding, copies.copied, tuple(dropped), tuple(notes), card, changes)
 
 
 def is_constant_rate(muxer: str, encoding: Encoding) -> bool:

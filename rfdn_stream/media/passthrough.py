@@ -22,7 +22,7 @@ from rfdn_stream.media.probe import is_attached_picture
 if TYPE_CHECKING:
     from av.container.output import OutputContainer
 
-    from rfdn_stream.media.reader import Source
+    from rfdn_stream.media.source import Source
 
 MOV_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp"})
 LABELS = {"matroska": "Matroska", "webm": "WebM", "mp4": "MP4", "mov": "MOV", "ipod": "M4V", "mpegts": "MPEG-TS",
@@ -30,7 +30,6 @@ LABELS = {"matroska": "Matroska", "webm": "WebM", "mp4": "MP4", "mov": "MOV", "i
 _ALTERNATIVES = {"matroska": ".mkv", "mp4": ".mp4", "mov": ".mov"}
 WITH_CHAPTERS = frozenset({"matroska", "webm", "nut", "asf"}) | MOV_FAMILY
 _WITH_COVERS = frozenset({"mp4", "ipod"})  # as a stream; Matroska has them as attachments
-_WITH_ALL_TAGS = frozenset({"matroska", "webm", "nut"})
 _WITH_ROTATION = frozenset({"matroska", "webm"}) | MOV_FAMILY
 # Text subtitles that one container family stores in another form: the filter, and what it makes.
 _CONVERSIONS = {("mov_text", "matroska"): ("mov2textsub", "subrip")} | {
@@ -97,15 +96,13 @@ def plan_copies(source: Source, muxer: str, chosen: Container[int] | None = None
             assert isinstance(candidate, CopiedStream)
             copied.append(candidate)
         else:
-            dropped.append((described(stream), reason))
+            dropped.append((describe_stream(stream), reason))
     label = LABELS.get(muxer, muxer)
     if source.chapters and muxer not in WITH_CHAPTERS:
         dropped.append((f"{len(source.chapters)} chapters", f"{label} has none; .mkv and .mp4 have"))
     if source.info.rotation and muxer not in _WITH_ROTATION:
         turn = f"rotation by {source.info.rotation} degrees"
         dropped.append((turn, f"{label} cannot say it, the video will lie on its side; .mp4 and .mkv can"))
-    if lost := _lost_tags(carried_tags(source.container.metadata), muxer):
-        dropped.append((f"the file's tags {', '.join(lost)}", f"{label} has no place for them; .mkv has"))
     if source.span.begin is not None and "timecode" in source.video.metadata:
         dropped.append(("the video's timecode", "it is that of the file's first frame, not of the part's"))
     notes = [f"{c.description} is converted to {c.codec}" for c in copied if c.how == "convert"]
@@ -113,39 +110,21 @@ def plan_copies(source: Source, muxer: str, chosen: Container[int] | None = None
     return CopyPlan(tuple(copied), tuple(dropped), tuple(notes))
 
 
-def _lost_tags(tags: dict[str, str], muxer: str) -> list[str]:
-    """Names of the tags that a file of the container does not give back: an empty one is written and read."""
-    if muxer in MOV_FAMILY:
-        tags = {key: value for key, value in tags.items() if key != "creation_time"}  # kept unless it is none
-    if not tags or muxer in _WITH_ALL_TAGS:
-        return []
-    file = io.BytesIO()
-    try:
-        with av.open(file, "w", format=muxer) as output:
-            output.add_mux_stream("h264", width=64, height=64)
-            output.metadata.update(tags)
-            output.start_encoding()
-        with av.open(io.BytesIO(file.getvalue()), format=muxer) as written:
-            found = {key.lower() for key in written.metadata}
-    except av.FFmpegError:
-        found = set()
-    return sorted(key for key in tags if key.lower() not in found)
-
-
 def _is_other_video(source: Source, copied: CopiedStream) -> bool:
     stream = source.container.streams[copied.index]
     return stream.type == "video" and not is_attached_picture(stream)
 
 
-def described(stream: Stream) -> str:
-    """For the user, such as ``audio #1 (aac, eng)``."""
+def describe_stream(stream: Stream) -> str:
+    """A stream's name for people, such as ``audio #1 (aac, eng)``."""
     kind = "cover art" if is_attached_picture(stream) else stream.type
-    codec = _codec(stream) or stream.metadata.get("filename") or stream.metadata.get("handler_name")
+    codec = stream_codec(stream) or stream.metadata.get("filename") or stream.metadata.get("handler_name")
     details = [text for text in (codec, stream.language, stream.metadata.get("title")) if text and text != "und"]
     return f"{kind} #{stream.index}" + (f" ({', '.join(details)})" if details else "")
 
 
-def _codec(stream: Stream) -> str | None:
+def stream_codec(stream: Stream) -> str | None:
+    """FFmpeg's name of what a stream holds; None = it has none for it."""
     if stream.codec_context is not None:
         return stream.codec_context.codec.canonical_name
     return stream.name if stream.type == "data" else None
@@ -160,7 +139,7 @@ def _is_written_anew(stream: Stream) -> bool:
 
 def _candidate(stream: Stream, muxer: str) -> CopiedStream | str:
     """How the stream would be copied, or why it is not even tried."""
-    description, codec = described(stream), _codec(stream)
+    description, codec = describe_stream(stream), stream_codec(stream)
     label = LABELS.get(muxer, muxer)
     if is_attached_picture(stream):
         if muxer == "matroska":
@@ -184,7 +163,7 @@ def _refusal(source: Source, muxer: str, candidate: CopiedStream) -> str | None:
         return None if candidate.index in source.covers else "it does not come before the first frame"
     if stream.type == "attachment" or _works(source, muxer, candidate):
         return None
-    what = _codec(stream) or f"this kind of {stream.type} stream"
+    what = stream_codec(stream) or f"this kind of {stream.type} stream"
     holding = [
         extension
         for other, extension in _ALTERNATIVES.items()
@@ -202,7 +181,7 @@ def _works(source: Source, muxer: str, copied: CopiedStream) -> bool:
         with av.open(io.BytesIO(), "w", format=muxer) as output:
             stream = add_copy(output, source, copied)
             output.start_encoding()
-            for packet in _sample(source, copied):
+            for packet in sample(source, copied):
                 packet.stream = stream
                 output.mux(packet)
     except (av.FFmpegError, ValueError, NotImplementedError):
@@ -210,7 +189,8 @@ def _works(source: Source, muxer: str, copied: CopiedStream) -> bool:
     return True
 
 
-def _sample(source: Source, copied: CopiedStream) -> list[Packet[Stream]]:
+def sample(source: Source, copied: CopiedStream) -> list[Packet[Stream]]:
+    """The stream's first packet, at time 0, as it will be written; [] = it has not come up yet."""
     packet = source.samples.get(copied.index)
     if packet is None:
         return []
@@ -225,7 +205,7 @@ def add_copy(output: OutputContainer, source: Source, copied: CopiedStream) -> S
     """Adds the output's stream for a copied one, with its language, title and disposition."""
     stream = source.container.streams[copied.index]
     if copied.how == "attach":
-        extension = {"mjpeg": "jpg"}.get(_codec(stream) or "", _codec(stream) or "bin")
+        extension = {"mjpeg": "jpg"}.get(stream_codec(stream) or "", stream_codec(stream) or "bin")
         mimetype = f"image/{'jpeg' if extension == 'jpg' else extension}"
         name = stream.metadata.get("filename", f"cover.{extension}")
         return output.add_attachment(name, mimetype, source.covers.get(copied.index, b""))
@@ -274,6 +254,7 @@ def carried_tags(metadata: dict[str, str]) -> dict[str, str]:
 def stream_tags(stream: Stream, muxer: str) -> dict[str, str]:
     """A stream's tags, in the words of the output's container."""
     tags = carried_tags(stream.metadata)
+    tags.pop("alpha_mode", None)  # of WebM, whose second pictures are not written
     if "name" in tags:  # where MP4 and MOV keep a track's title
         tags.setdefault("title", tags.pop("name"))
     if muxer not in MOV_FAMILY:

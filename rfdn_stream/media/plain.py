@@ -12,7 +12,7 @@ from rfdn_stream.media.alpha import has_alpha
 from rfdn_stream.media.encoders import Encoding
 from rfdn_stream.media.image import right_angle
 from rfdn_stream.media.output import OutputPlan
-from rfdn_stream.media.passthrough import described
+from rfdn_stream.media.passthrough import describe_stream
 from rfdn_stream.media.source import Source
 from rfdn_stream.media.y4m import SPACES
 
@@ -62,7 +62,7 @@ def _in_y4m(format: PixelFormat, asked: str | None) -> PixelFormat:
 
 def _dropped(source: Source, muxer: str) -> list[tuple[str, str]]:
     why = f"{LABELS[muxer]} holds pictures only; .mkv holds it"
-    lost = [described(stream) for stream in source.container.streams if stream.index != source.video.index]
+    lost = [describe_stream(stream) for stream in source.container.streams if stream.index != source.video.index]
     if source.chapters:
         lost.append(f"{len(source.chapters)} chapters")
     if source.info.rotation and (muxer == "y4m" or not right_angle(source.info.rotation)):

@@ -26,6 +26,7 @@ ADDRESS_OPTIONS = {"reconnect": "1", "reconnect_streamed": "1", "reconnect_delay
 """HTTP goes on where a connection broke, for so many seconds at most."""
 TIMEOUT = 30.0
 """Seconds without an answer after which an address has failed."""
+_LARGEST = (1 << 31) - 1  # of a display matrix; a damaged one may be as large before it is scaled
 _DEFAULT_RATE = Fraction(25)
 _INTERLACED_FIELD_ORDERS = frozenset({2, 3, 4, 5})
 
@@ -194,7 +195,8 @@ def scaled_matrix(matrix: tuple[int, ...], horizontally: Fraction, vertically: F
     a, b, u, c, d, v, x, y, w = matrix
     if b and not a:  # a quarter turn: the picture's rows become columns
         horizontally, vertically = vertically, horizontally
-    return [a, b, u, c, d, v, round(x * horizontally), round(y * vertically), w]
+    moved = (max(-_LARGEST, min(_LARGEST, round(value))) for value in (x * horizontally, y * vertically))
+    return [a, b, u, c, d, v, *moved, w]
 
 
 def origin(container: InputContainer) -> Fraction:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from av.stream import Stream
 
 from rfdn_stream.errors import UsageError
-from rfdn_stream.media.passthrough import described
+from rfdn_stream.media.passthrough import describe_stream
 
 KINDS = {"v": "video", "a": "audio", "s": "subtitle", "d": "data", "t": "attachment"}
 """Letters of a selector, as FFmpeg's, and the streams' kinds; cover art is a video."""
@@ -58,7 +58,7 @@ def selected(text: str, streams: Sequence[Stream], video: Stream) -> set[int]:
     for selector in [Selector(part.strip()) for part in text.split(",")]:
         chosen = selector.chosen(streams)
         if not chosen:
-            there = ", ".join(described(stream) for stream in streams)
+            there = ", ".join(describe_stream(stream) for stream in streams)
             raise UsageError(f"no stream is {selector.text!r}; there are: {there}")
         found |= {stream.index for stream in chosen}
     return found | {video.index}

@@ -204,6 +204,11 @@ class Source:
         return self._decoder.interlaced
 
     @property
+    def film(self) -> bool:
+        """Whether pictures so far ask for a field to be shown twice (soft telecine)."""
+        return self._decoder.repeats > 0
+
+    @property
     def deinterlaced(self) -> bool:
         """Whether frames so far were interlaced and no longer are."""
         return self._deinterlacer.frames > 0
@@ -212,6 +217,8 @@ class Source:
     def notes(self) -> list[str]:
         """What was found on the way and dealt with, in sentences for the user."""
         notes = [*self._decoder.notes, *self._joins.notes, *self._deinterlacer.notes]
+        if self._decoder.repeats:
+            notes.append(f"{self._decoder.repeats} pictures asked for a field to be shown twice and are made once each")
         if self._decoder.untimed:
             notes.append(f"{self._decoder.untimed} frames had no usable timestamp and follow the frame before them")
         return notes

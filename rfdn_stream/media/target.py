@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,8 @@ def settle_target(source: Path | None, target: Path, *, overwrite: bool) -> None
         raise UsageError(f"the output {target} is a folder; name a file in it, such as {target / name}")
     if not target.parent.is_dir():
         raise UsageError(f"the output's folder {target.parent} does not exist; create it first")
+    if not os.access(target.parent, os.W_OK):
+        raise UsageError(f"cannot write into {target.parent}: it is read-only; choose another folder")
     if not target.exists():
         return
     if source is not None and source.exists() and target.samefile(source):
@@ -30,18 +34,29 @@ def settle_target(source: Path | None, target: Path, *, overwrite: bool) -> None
 
 
 @contextmanager
-def whole_or_nothing(target: Path) -> Iterator[Path]:
+def whole_or_nothing(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """A temporary name in the target's folder, renamed to `target` if the block succeeds, else removed.
 
     The name is hidden and ends in ``.part``: nothing takes it for a whole file, even after a crash.
+
+    Args:
+        overwrite: replace what has come to lie under the target's name meanwhile.
+
+    Raises:
+        UsageError: the folder cannot be written into, another run is at work on the target, or has just made it.
     """
+    _refuse_company(target)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        partial.touch()
+        partial.open("xb").close()
+    except FileExistsError:
+        raise UsageError(f"{target} is being written by this very process; choose another name") from None
     except OSError as failure:
         raise UsageError(f"cannot write into {target.parent}: {failure.strerror}; choose another folder") from None
     try:
         yield partial
+        if target.exists() and not overwrite:
+            raise UsageError(f"the output {target} has appeared meanwhile and is kept; the new result was removed")
         os.replace(partial, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -53,3 +68,30 @@ def write_error(path: str | Path, error: av.FFmpegError | OSError) -> MediaError
     """What to tell where a file cannot be written."""
     hint = "; free some space or write to another disk" if error.errno in (errno.ENOSPC, errno.EFBIG) else ""
     return MediaError(f"cannot write {path}: {error.strerror}{hint}")
+
+
+def _refuse_company(target: Path) -> None:
+    """UsageError if a process that is alive has an unfinished file of the same target; left-over ones are removed."""
+    for other in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        number = other.name.removesuffix(".part").rpartition(".")[2]
+        if not number.isdigit() or int(number) == os.getpid():
+            continue
+        if _is_alive(int(number)):
+            raise UsageError(
+                f"process {number} is writing {target}; wait for it or choose another name "
+                f"(if it is another program, delete {other})"
+            )
+        with contextlib.suppress(OSError):
+            other.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    if sys.platform == "win32":  # where asking ends the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

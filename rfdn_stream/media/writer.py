@@ -19,8 +19,10 @@ from av.video.stream import VideoStream
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import CardPlane, Frame
 from rfdn_stream.media import dynamic_hdr, shell
+from rfdn_stream.media.contents import Contents
 from rfdn_stream.media.copies import Copies
 from rfdn_stream.media.feed import CardFeed, HostFeed
+from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.hardware import nvenc_refusal
 from rfdn_stream.media.hdr import StaticHdr
 from rfdn_stream.media.inquiry import try_encoding
@@ -134,6 +136,7 @@ class VideoFileSink:
                 + ("; choose .mkv or .mp4, which keep variable frame rates" if self._rounds else "")
             )
         duration = self._ticks(frame.duration, frame.time_base)
+        report.same_times += report.frames > 0 and self._written_at(pts) == self._written_at(report.last_pts)
         report.last_pts, report.last_duration = pts, duration
         report.frames += 1
         self._durations[pts] = duration
@@ -155,7 +158,6 @@ class VideoFileSink:
             return
         for packet in self._copies.ready(copied):
             self._mux(packet)
-            self.report.copied[copied.index] += 1
 
     def finish(self) -> SinkReport:
         """Drains the encoder and completes the file.
@@ -186,7 +188,8 @@ class VideoFileSink:
                 self._copies.add(self._output, stream)
         if plan.muxer in WITH_CHAPTERS:
             self._output.set_chapters(source.chapters)
-            self.report.chapters = len(source.chapters)
+        self.report.want = Contents.of_source(source, plan.muxer, self._video_codec, plan.copied)
+        self.report.announced = plan.changes
 
     def _add_video(self) -> VideoStream:
         source, report, encoding = self._source, self.report, self._plan.encoding
@@ -260,24 +263,31 @@ class VideoFileSink:
     def _ticks(self, value: int, time_base: Fraction) -> int:
         return value if time_base == self.report.time_base else round(value * time_base / self.report.time_base)
 
+    def _written_at(self, ticks: int) -> int:
+        """The encoder's time as the container rounds it, in units of its own."""
+        return round(ticks * self.report.time_base / _seconds(self._video))
+
     def _encode(self, picture: VideoFrame | None) -> None:
+        report = self.report
         try:
             packets = self._video.encode(picture)
         except av.FFmpegError as error:
-            raise MediaError(f"{self.report.codec} failed at frame {self.report.frames}: {error.strerror}") from error
+            raise MediaError(f"{report.codec} failed at frame {report.frames}: {error.strerror}") from error
         if not self._started:
             with self._writing():
                 self._start()
         for packet in packets:
             duration = self._durations.pop(packet.pts, None) if packet.pts is not None else None
             if duration is None or packet.pts is None:
-                raise MediaError(f"{self.report.codec} made a packet at {packet.pts} that no frame asked for")
+                raise MediaError(f"{report.codec} made a packet at {packet.pts} that no frame asked for")
             self._feed.done(packet.pts)
             if (message := self._messages.pop(packet.pts, None)) is not None:
                 packet = _with_message(packet, self._video_codec, message)
             packet.duration = duration  # not every encoder passes it on
-            if self.report.frames <= 2 and picture is None:
+            if report.frames <= 2 and picture is None:
                 packet.dts = packet.pts  # x265 makes one up, far from any time, for so few frames
+            packet.rescale_ts(self._video.time_base)
+            report.video.add(packet, _seconds(self._video))
             self._mux(packet)
 
     def _mux(self, packet: Packet[Stream]) -> None:
@@ -306,6 +316,11 @@ class VideoFileSink:
                 self._output.close()
         if self._started and self.path.is_file():
             self.path.unlink()
+
+
+def _seconds(stream: Stream) -> Fraction:
+    """One unit of a stream's times, which the muxer settles when the header is written."""
+    return fraction(stream.time_base) or Fraction(1)
 
 
 def _with_message(packet: Packet[Any], codec: str, message: bytes) -> Packet[Any]:

@@ -125,6 +125,8 @@ def job(path, out, model, decode, codec):
         def note(self, text):
             notes.append(text)
 
+        def event(self, kind, facts): ...
+
         def begin(self, what, frames):
             notes.append(what)
 

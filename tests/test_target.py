@@ -1,0 +1,100 @@
+"""Where results go: two runs on one output, left-overs, and folders that cannot be written into."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from rfdn_stream import upscale
+from rfdn_stream.errors import UsageError
+from rfdn_stream.jobs.report import LogReporter
+from rfdn_stream.media.target import settle_target, whole_or_nothing
+from support import EXAMPLES
+
+BUNNY = EXAMPLES / "bunny.mp4"
+
+
+@pytest.fixture
+def someone_else(tmp_path):
+    """A process that is alive, and another that has ended; their numbers."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as alive:
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        yield alive.pid, ended.pid
+        alive.kill()
+
+
+def test_the_second_of_two_runs_is_refused(tmp_path, tiny_model):
+    """A real run, stopped in the middle, and another one of the same output."""
+    out = tmp_path / "out.mkv"
+    command = [sys.executable, "-m", "rfdn_stream", "upscale", BUNNY, out, "--model", tiny_model, "--duration", 0.4]
+    with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as first:
+        for line in first.stderr:
+            if "320x180" in line:
+                break
+        first.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(UsageError, match=rf"process {first.pid} is writing .*out\.mkv; wait for it"):
+                upscale(BUNNY, out, model=tiny_model, overwrite=True)
+            upscale(BUNNY, tmp_path / "other.mkv", model=tiny_model, duration=0.1, preset="ultrafast")
+        finally:
+            first.send_signal(signal.SIGCONT)
+        first.stderr.read()
+        assert first.wait(60) == 0
+    assert sorted(os.listdir(tmp_path)) == ["other.mkv", "out.mkv"]
+
+
+def test_what_a_crash_left_is_removed_and_the_living_are_left_alone(tmp_path, someone_else):
+    alive, ended = someone_else
+    target = tmp_path / "[out].mkv"
+    left_over, others = tmp_path / f".[out].mkv.{ended}.part", tmp_path / ".o.mkv.word.part"
+    left_over.touch()
+    others.touch()
+    with whole_or_nothing(target) as partial:
+        partial.write_text("whole")
+        with pytest.raises(UsageError, match="by this very process"), whole_or_nothing(target):
+            pass
+    assert sorted(os.listdir(tmp_path)) == [".o.mkv.word.part", "[out].mkv"]
+    (tmp_path / f".[out].mkv.{alive}.part").touch()
+    with pytest.raises(UsageError, match=f"process {alive} is writing"), whole_or_nothing(target):
+        pass
+    assert target.read_text() == "whole"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_output_that_appears_meanwhile(tmp_path, tiny_model, overwrite):
+    out = tmp_path / "out.mkv"
+
+    class Intruder(LogReporter):
+        def begin(self, what, frames):
+            out.write_text("precious")
+
+    options = {"model": tiny_model, "duration": 0.1, "preset": "ultrafast", "reporter": Intruder()}
+    if overwrite:
+        upscale(BUNNY, out, overwrite=True, **options)
+        assert out.stat().st_size > 1000
+    else:
+        with pytest.raises(UsageError, match="has appeared meanwhile and is kept"):
+            upscale(BUNNY, out, **options)
+        assert out.read_text() == "precious"
+    assert os.listdir(tmp_path) == ["out.mkv"]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("source", ["bunny.mp4", "bunny.png"])
+def test_folders_and_missing_folders(tmp_path, source, dry_run):
+    extension = source[-4:]
+    (tmp_path / f"folder{extension}").mkdir()
+    for name, says in ((f"folder{extension}", "is a folder; name a file in it"), (f"no/out{extension}", "create it")):
+        with pytest.raises(UsageError, match=says):
+            upscale(EXAMPLES / source, tmp_path / name, overwrite=True, dry_run=dry_run)
+    assert os.listdir(tmp_path) == [f"folder{extension}"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_is_known_before_work(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UsageError, match="it is read-only; choose another folder"):
+        settle_target(BUNNY, tmp_path / "out.mkv", overwrite=False)
