@@ -212,8 +212,9 @@ def upscale_command(
     engine: Annotated[
         str,
         typer.Option(
-            metavar="auto|winograd|openvino|torch|fused|graph|compile",
-            help="What runs the network: winograd and openvino are for CPUs, fused, graph and compile for cards. "
+            metavar="auto|winograd|openvino|torch|fused|graph|compile|tensorrt",
+            help="What runs the network: winograd and openvino are for CPUs, fused, graph, compile and tensorrt for "
+            "cards. "
             "[dim]Default: the device's best.[/]",
             rich_help_panel=HOW,
         ),

@@ -71,7 +71,7 @@ def searching() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Shot:
+class Shot:
     """A recorded shape."""
 
     picture: torch.Tensor
@@ -103,7 +103,7 @@ class GraphEngine(TorchEngine):
     ) -> None:
         super().__init__(network, spec, device, precision, tile, multiple=multiple)
         self._record = record or CudaGraphs()
-        self._shots: OrderedDict[torch.Size, _Shot | None] = OrderedDict()
+        self._shots: OrderedDict[torch.Size, Shot | None] = OrderedDict()
 
     def _frames(self, rgb: torch.Tensor) -> torch.Tensor:
         shot = self._shot(rgb)
@@ -113,7 +113,7 @@ class GraphEngine(TorchEngine):
         shot.replay()
         return shot.result
 
-    def _shot(self, rgb: torch.Tensor) -> _Shot | None:
+    def _shot(self, rgb: torch.Tensor) -> Shot | None:
         """What was recorded for this shape [N, 3, H, W]; None where that is not possible."""
         if min(rgb.shape[2:]) < self._minimum:
             return None
@@ -125,7 +125,7 @@ class GraphEngine(TorchEngine):
         self._shots.move_to_end(rgb.shape)
         return self._shots[rgb.shape]
 
-    def _recorded(self, rgb: torch.Tensor) -> _Shot | None:
+    def _recorded(self, rgb: torch.Tensor) -> Shot | None:
         picture = torch.empty(rgb.shape, dtype=self._dtype, device=self._device, memory_format=torch.channels_last)
         picture.copy_(rgb)
         with searching():
@@ -142,7 +142,7 @@ class GraphEngine(TorchEngine):
                 str(failure).partition("\n")[0],
             )
             return None
-        return _Shot(picture, result, replay)
+        return Shot(picture, result, replay)
 
     def _chosen(self, picture: torch.Tensor) -> Network:
         """What is recorded for pictures of this shape [N, 3, H, W]."""
