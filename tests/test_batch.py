@@ -33,8 +33,10 @@ class Doubled:
 
 
 def opened(model, device=None, batch=None, **options):
-    """An Upscaler on a checking device, with torch's network."""
-    return Upscaler(model, device=device or CpuDevice(check=True), engine="torch", batch=batch, **options)
+    """An Upscaler on a checking device, with torch's network, in fp32 whatever the processor multiplies."""
+    return Upscaler(
+        model, device=device or CpuDevice(check=True), engine="torch", precision="fp32", batch=batch, **options
+    )
 
 
 def doubling(model, device=None, batch=None, **options):

@@ -19,13 +19,13 @@ SLOTS = {1: 7, 2: 5}
 
 @pytest.fixture(scope="module")
 def wanted(tiny_model):
-    with Upscaler(tiny_model, device="cpu", engine="torch") as upscaler:
+    with Upscaler(tiny_model, device="cpu", engine="torch", precision="fp32") as upscaler:
         return [upscaler.submit(frame).result() for frame in FRAMES]
 
 
 def opened(model, *devices, **options):
     """An Upscaler with torch's engine, which takes batches, on one device or on several."""
-    each = [Upscaler(model, device=device, engine="torch", **options) for device in devices]
+    each = [Upscaler(model, device=device, engine="torch", precision="fp32", **options) for device in devices]
     return each[0] if len(each) == 1 else MultiUpscaler(each)
 
 
@@ -154,7 +154,7 @@ def test_all_are_closed_and_the_first_error_is_told(tiny_model):
 
 
 def test_devices_are_named_with_commas(tiny_model, wanted):
-    with open_upscaler(tiny_model, device="cpu, cpu", engine="torch") as upscaler:
+    with open_upscaler(tiny_model, device="cpu, cpu", engine="torch", precision="fp32") as upscaler:
         assert isinstance(upscaler, MultiUpscaler)
         assert upscaler.description.startswith("tiny-x2 on cpu, ")
         assert upscaler.description.endswith("; and on cpu")

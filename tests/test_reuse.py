@@ -114,9 +114,9 @@ def test_a_clip_is_the_same_bit_for_bit_with_fewer_calls(open_tiny, wanted, dept
 
 
 def test_in_batches_too(open_tiny, wanted):
-    with open_tiny(batch=4, engine="torch", reuse="off") as upscaler:
+    with open_tiny(batch=4, engine="torch", precision="fp32", reuse="off") as upscaler:
         want = list(upscaler.map(clip()))
-    with open_tiny(batch=4, engine="torch", depth=1) as upscaler:
+    with open_tiny(batch=4, engine="torch", precision="fp32", depth=1) as upscaler:
         for a, b in zip(upscaler.map(clip()), want, strict=True):
             assert_close(a, b)  # torch adds up in another order for another number of pictures
         assert upscaler.work.reused >= len(want) - runs(clip())

@@ -39,7 +39,7 @@ def test_the_way_of_a_frame_is_reference_network_reference(tiny_model, name):
     with torch.inference_mode():
         big = network(torch.from_numpy(rgb).float()[None])[0].double().numpy()
     want = reference.quantise(reference.from_rgb(big, frame.format, frame.color), frame.format)
-    with Upscaler(tiny_model, device=CpuDevice(check=True), engine="torch") as upscaler:
+    with Upscaler(tiny_model, device=CpuDevice(check=True), engine="torch", precision="fp32") as upscaler:
         got = upscaler.submit(frame).result()
     step = 1 << frame.format.shift
     for a, b in zip(got.planes, want, strict=True):

@@ -239,7 +239,7 @@ def picture(height, width, seed=0):
 @pytest.mark.parametrize("name", FAMILY)
 def test_networks_are_torchs(name):
     network, known = tiny(**FAMILY[name])
-    winograd, plain = (make(network, known, CPU, tile=0) for make in (WinogradEngine, TorchEngine))
+    winograd, plain = WinogradEngine(network, known, CPU, tile=0), TorchEngine(network, known, CPU, "fp32", 0)
     least = known.minimum_size
     for height, width in [(least, least), (least + 1, 70), (33, least + 2), (40, 64), (67, 129)]:
         rgb = picture(height, width)
@@ -263,7 +263,8 @@ def test_attention_and_all_around_it_in_float64(name, kind):
 def test_pictures_below_the_networks_minimum(size):
     network, known = tiny()
     rgb = picture(*size)
-    got, want = (make(network, known, CPU, tile=0)(rgb) for make in (WinogradEngine, TorchEngine))
+    got = WinogradEngine(network, known, CPU, tile=0)(rgb)
+    want = TorchEngine(network, known, CPU, "fp32", 0)(rgb)
     assert got.shape == (3, 2 * size[0], 2 * size[1])
     assert snr(got, want) > 46
 
