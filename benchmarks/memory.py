@@ -39,9 +39,13 @@ def make_clip(path, frames):
 def job(folder, frames, through_network, queue):
     """One job; puts its peak memory in MB."""
     from rfdn_stream import Upscaler
-    from rfdn_stream.config import EncodeOptions
+    from rfdn_stream.jobs.opened import LARGE_PICTURE, Opened
     from rfdn_stream.jobs.report import LogReporter
+    from rfdn_stream.jobs.request import Request
     from rfdn_stream.jobs.video import upscale_video
+    from rfdn_stream.media.output import plan_output
+    from rfdn_stream.media.reader import open_source
+    from rfdn_stream.process import return_large_blocks
 
     clip, out = Path(folder) / f"{frames}.mkv", Path(folder) / "out.mkv"
     make_clip(clip, frames)
@@ -62,7 +66,11 @@ def job(folder, frames, through_network, queue):
         upscaler.engine = Mostly()
         return upscaler
 
-    upscale_video(clip, out, out, make_upscaler, EncodeOptions(), (None, None), LogReporter())
+    with open_source(clip) as source, make_upscaler() as upscaler:
+        size = upscaler.size_of(source.info.width, source.info.height)
+        if size[0] * size[1] > LARGE_PICTURE:
+            return_large_blocks()
+        upscale_video(Opened(out, source, plan_output(source, out), upscaler, size), out, Request(), LogReporter())
     queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

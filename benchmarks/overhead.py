@@ -30,8 +30,9 @@ import av
 import torch
 
 from rfdn_stream import Upscaler
-from rfdn_stream.config import EncodeOptions
+from rfdn_stream.jobs.opened import Opened
 from rfdn_stream.jobs.report import LogReporter
+from rfdn_stream.jobs.request import Request
 from rfdn_stream.jobs.video import upscale_video
 from rfdn_stream.media.output import plan_output
 from rfdn_stream.media.reader import open_source
@@ -100,7 +101,11 @@ def main() -> None:
         made = Path(folder) / "made.mkv"
 
         def job():
-            upscale_video(clip, made, made, replaying, EncodeOptions(), (None, duration), LogReporter())
+            with open_source(clip, duration=duration) as source, replaying() as upscaler:
+                plan = plan_output(source, made)
+                upscale_video(
+                    Opened(made, source, plan, upscaler, (big[0].width, big[0].height)), made, Request(), LogReporter()
+                )
 
         def encoder():
             with VideoFileSink(made, source, plan, (big[0].width, big[0].height)) as sink:

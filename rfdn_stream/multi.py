@@ -100,6 +100,10 @@ class MultiUpscaler(Upscaler):
             self._turns.append(free)
             return free.submit_all(frames, output, into, fresh=fresh)
 
+    def forget(self) -> None:
+        for upscaler in self.upscalers:
+            upscaler.forget()
+
     def close(self, *, abandon: bool = False) -> None:
         """Closes all, whatever becomes of one; raises the first error."""
         failures = []

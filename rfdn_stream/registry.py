@@ -22,6 +22,7 @@ ENGINES = {
     "fused": "rfdn_stream.engines.fused.engine:FusedEngine",
     "graph": "rfdn_stream.engines.graph:GraphEngine",
     "compile": "rfdn_stream.engines.compiled:CompiledEngine",
+    "tensorrt": "rfdn_stream.engines.tensorrt.engine:TensorRTEngine",
 }
 ARCHITECTURES = {
     "rfdn": "rfdn_stream.nets.rfdn:RFDN",

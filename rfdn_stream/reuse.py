@@ -61,6 +61,10 @@ class Memory:
         """The slot is about to be filled with another frame."""
         self._sent.pop(slot, None)
 
+    def clear(self) -> None:
+        """No frame so far counts any more."""
+        self._sent.clear()
+
     def first(self, frame: Frame, result: Result) -> Sent | None:
         """The same frame, sent before, of which the same is made; one that is known to have failed does not count."""
         for sent in islice(reversed(self._sent.values()), LOOKED_AT):

@@ -338,6 +338,11 @@ class Upscaler:
         """
         return array_of(self.submit(frame_of(image)).result(), image)
 
+    def forget(self) -> None:
+        """What comes next is not compared with the frames before: its results depend on it alone."""
+        with self._turn:
+            self._memory.clear()
+
     def release(self, slot: Slot) -> None:
         """A ticket's reader is done with the slot."""
         self._ring.release(slot)

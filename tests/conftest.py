@@ -13,8 +13,6 @@ import av  # noqa: F401 - before any test imports OpenCV, whose X libraries PyAV
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
 # As our programs do, before torch is imported: threads that spin make tests with two networks twenty times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processors are shared out already
@@ -24,6 +22,9 @@ import torch
 
 from cuda_shim import SANITIZERS, Card, Shim, build
 from support import save_tiny
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -49,6 +50,11 @@ def _frozen():
     """Collections pass over what was there before the file: torch alone takes half a second each time."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure():
+    """Libraries would call leaked what no collection may look at when Python ends."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import weakref
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,6 +25,19 @@ def save_tiny(path, *, scale=2, seed=0, **changes):
     for parameter, value in changes.items():
         network.get_parameter(parameter.replace("__", ".")).data.fill_(value)
     checkpoint.save(path, network, {"value_range": "0..1"})
+    return path
+
+
+def film(path, *, frames=50, gop=25, width=64, height=48, codec="libx264"):
+    """Saves a clip of 25 frames a second, random texture that slides, with a keyframe every `gop` frames."""
+    texture = np.random.default_rng(0).integers(0, 256, (height, width + frames, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"preset": "ultrafast", "g": str(gop)})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for place in range(frames):
+            picture = np.ascontiguousarray(texture[:, place : place + width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
     return path
 
 

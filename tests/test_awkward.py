@@ -23,10 +23,14 @@ from rfdn_stream import upscale
 CONTAINERS, CODECS = ("mkv", "mp4"), ("libx264", "libx265", "libsvtav1")
 PRESETS = {"libx264": "ultrafast", "libx265": "ultrafast", "libsvtav1": "12"}
 OUTPUTS = list(product(CONTAINERS, CODECS))
+IN_ONE_GO, IN_SEGMENTS = 10, 0
 CASES = [
-    pytest.param(name, *output, id=f"{name}-{'-'.join(output)}")
+    pytest.param(name, *output, IN_ONE_GO, id=f"{name}-{'-'.join(output)}")
     for number, (name, clip) in enumerate(CLIPS.items())
     for output in (OUTPUTS if clip.everywhere else [OUTPUTS[number % len(OUTPUTS)]])
+] + [
+    pytest.param(name, CONTAINERS[number // 3 % 2], CODECS[(number + 1) % 3], IN_SEGMENTS, id=f"{name}-in-segments")
+    for number, name in enumerate(CLIPS)
 ]
 COLOUR = ("color_range", "color_space", "color_transfer", "color_primaries", "chroma_location")
 STATIC_HDR = ("Mastering display metadata", "Content light level metadata")
@@ -82,13 +86,13 @@ def sources(tmp_path_factory):
     return source
 
 
-@pytest.mark.parametrize(("name", "container", "codec"), CASES)
-def test_every_promise(sources, tiny_model, tmp_path, caplog, name, container, codec):
+@pytest.mark.parametrize(("name", "container", "codec", "segment"), CASES)
+def test_every_promise(sources, tiny_model, tmp_path, caplog, name, container, codec, segment):
     clip, before = CLIPS[name], sources(name)
     with caplog.at_level(logging.INFO, "rfdn_stream"):
         result = upscale(
             before.path, tmp_path / f"out.{container}", model=tiny_model, engine="torch", codec=codec,
-            preset=PRESETS[codec], **clip.options,
+            preset=PRESETS[codec], segment=segment, **clip.options,
         )  # fmt: skip
     told = [record.getMessage() for record in caplog.records]
     assert [path.name for path in tmp_path.iterdir()] == [f"out.{container}"]

@@ -217,7 +217,7 @@ def files(tmp_path_factory):
     return [path.read_bytes() for path in sorted(folder.iterdir())], folder / "spoilt"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_truncated_files_are_refused(files, data):
     contents, path = files
@@ -226,7 +226,7 @@ def test_truncated_files_are_refused(files, data):
     refused(path, str(path))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_spoilt_files_are_read_or_refused_and_nothing_else(files, data):
     contents, path = files

@@ -51,7 +51,7 @@ def test_help_names_every_option():
         "--scale", "--model", "--device", "--precision", "--tile", "--codec", "--crf", "--preset", "--pix-fmt",
         "--start", "--duration", "--overwrite", "--dither", "--quiet", "--decode", "--deinterlace", "--engine",
         "--strength", "--denoise", "--crop", "--streams", "--fps", "--raw", "--matrix", "--dry-run", "--json",
-        "--verify",
+        "--verify", "--workers", "--cluster", "--suffix", "--ext",
     ):  # fmt: skip
         assert option in text
 
@@ -74,7 +74,7 @@ def test_a_file_is_made_and_said(tmp_path, tiny_model):
         (["nowhere.mp4", "out.mkv"], 1, "nowhere.mp4 does not exist"),
         ([BUNNY, "out.xyz"], 2, r"extension '\.xyz' of .*unknown"),
         ([BUNNY, "out"], 2, "no extension"),
-        ([BUNNY, "."], 2, "is a folder; name a file in it"),
+        (["there.mkv", "."], 2, "would become itself; choose another folder"),
         ([BUNNY, "no/such/folder/out.mkv"], 2, "does not exist; create it first"),
         ([BUNNY, "there.mkv"], 2, "exists; pass --overwrite"),
         ([BUNNY, "out.mkv", "--scale", "17"], 2, "scale 17"),

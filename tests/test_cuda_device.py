@@ -387,7 +387,7 @@ def test_each_device_names_engines_that_there_are(monkeypatch):
 def test_an_engine_is_chosen_by_name(tiny_model):
     with pytest.raises(UsageError, match=r"^engine graph does not run on cpu; choose winograd, openvino, torch"):
         Upscaler(tiny_model, device="cpu", engine="graph")
-    with pytest.raises(UsageError, match="unknown engine 'warp'; available: winograd, openvino, torch, graph, compile"):
+    with pytest.raises(UsageError, match="unknown engine 'warp'; available: winograd, openvino, torch, fused, graph, "):
         Upscaler(tiny_model, device="cpu", engine="warp")
     with Upscaler(tiny_model, device="cpu", engine="torch") as chosen:
         assert np.shape(chosen(np.zeros((16, 16, 3), np.uint8))) == (32, 32, 3)

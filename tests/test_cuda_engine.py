@@ -422,14 +422,19 @@ def network():
     return pad_channels(net, 8), spec
 
 
-def on_fake_card(network, engine_class, **options):
-    """The engine as it would be made for a card, and what goes into and comes out of each of its convolutions."""
+def made_for_fake_card(network, engine_class, **options):
+    """The engine as it would be made for a card."""
     net, spec = network
     for part in net.modules():
         for name, value in part._parameters.items():
             part._parameters[name] = nn.Parameter(torch.empty(value.shape), requires_grad=False)
-    engine, seen = engine_class(net, spec, CARD, multiple=1, **options), []
-    for part in net.modules():
+    return engine_class(net, spec, CARD, multiple=1, **options)
+
+
+def on_fake_card(network, engine_class, **options):
+    """The same, and what goes into and comes out of each of its convolutions."""
+    engine, seen = made_for_fake_card(network, engine_class, **options), []
+    for part in network[0].modules():
         if isinstance(part, nn.Conv2d):
             part.register_forward_hook(lambda conv, inputs, result: seen.append((*inputs, result, conv.weight)))
     return engine, seen
@@ -471,6 +476,59 @@ def test_what_a_fake_card_finds(network, fake):
             net(x[..., :14])
         with pytest.raises(Exception, match="_local_scalar_dense"):
             bool(net(x).sum() > 0)
+
+
+class Graphs:
+    """A backend of torch.compile that keeps its graphs, and runs them as Inductor would get them: functional ATen."""
+
+    def __init__(self):
+        self.given = []
+
+    def __call__(self, module, inputs):
+        self.given.append(module.graph)
+        return torch._dynamo.lookup_backend("aot_eager")(module, inputs)
+
+
+@pytest.fixture
+def equal(monkeypatch):
+    """Fake tensors have no values: what is compared counts as equal."""
+    monkeypatch.setattr(torch.Tensor, "__float__", lambda tensor: 0.0)
+
+
+def test_the_compiled_engine_on_a_fake_card(network, fake, equal):
+    """One graph, without a break, all of it in half precision on the card, maps in channels_last."""
+    backend, record, results = Graphs(), Again(), []
+    sizes = (1080, 1920), (1080, 1920), (14, 300)
+    with fake:
+        engine = made_for_fake_card(network, CompiledEngine, tile=0, record=record, backend=backend)
+        for size in sizes:
+            results.append(engine(torch.empty(3, *size, device=CARD)))
+    for size, result in zip(sizes, results):
+        assert (result.shape, result.device, result.dtype) == ((3, 2 * size[0], 2 * size[1]), CARD, torch.float16)
+    (given,) = backend.given
+    assert (record.recorded, record.replayed) == (1, 2)  # the last one is too small, and runs plainly
+    values = [node.meta.get("example_value") for node in given.nodes]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    assert {(tensor.device, tensor.dtype) for tensor in tensors} == {(CARD, torch.float16)}
+    x, *maps, last, shuffled = (tensor for tensor in tensors if tensor.ndim == 4 and min(tensor.shape[2:]) > 100)
+    assert len(maps) > 100
+    assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in (x, *maps, last))
+    assert {tensor.shape[1] % 8 for tensor in maps} == {0}
+    assert (last.shape[1], shuffled.shape[1]) == (12, 3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"), [(lambda t: t.to("cpu"), "same device"), (lambda t: t.float(), "type")], ids=["cpu", "fp32"]
+)
+def test_what_a_fake_card_finds_in_the_compiled_engine(network, fake, equal, wrong, complaint):
+    with fake:
+        engine = made_for_fake_card(network, CompiledEngine, tile=0, record=Again(), backend=Graphs())
+        conv = network[0].LR_conv
+        conv.weight = nn.Parameter(wrong(conv.weight), requires_grad=False)
+        with pytest.raises(
+            UsageError, match=rf"^torch.compile does not work here: .*{complaint}.*; choose engine graph$"
+        ):
+            engine(torch.empty(3, 40, 48, device=CARD))
 
 
 @pytest.mark.parametrize("engine_class", [TorchEngine, GraphEngine])

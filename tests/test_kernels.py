@@ -206,7 +206,7 @@ def pictures(
     return format, color, width, height, np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(pictures(), st.integers(0, 3), st.booleans())
 def test_pre_equals_the_reference(
     kernels: ColorKernels,
@@ -223,7 +223,7 @@ def test_pre_equals_the_reference(
     np.testing.assert_allclose(out.numpy(), reference.to_rgb(planes, format, color), rtol=0, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(pictures(), st.integers(0, 3), st.booleans(), st.booleans(), st.sampled_from(FLOATS))
 def test_post_equals_the_reference(
     kernels: ColorKernels,
@@ -245,7 +245,7 @@ def test_post_equals_the_reference(
         np.testing.assert_array_equal(now[:, plane.shape[1] :], before[:, plane.shape[1] :])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(pictures(FLOATING), st.sampled_from(FLOATS))
 def test_floating_point_is_neither_clamped_nor_rounded(
     kernels: ColorKernels,

@@ -13,6 +13,7 @@ from rfdn_stream.cli.compare import compare_command
 from rfdn_stream.cli.doctor import doctor_command
 from rfdn_stream.cli.evaluate import evaluate_command
 from rfdn_stream.cli.export import export_command
+from rfdn_stream.cli.jobs import jobs_command
 from rfdn_stream.cli.live import live_command
 from rfdn_stream.cli.models import models_app
 from rfdn_stream.cli.train import train_command
@@ -29,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("upscale")(upscale_command)
+app.command("jobs")(jobs_command)
 app.command("live")(live_command)
 app.command("compare")(compare_command)
 app.command("evaluate")(evaluate_command)

@@ -89,6 +89,10 @@ class EventReporter(ConsoleReporter):
         if time.monotonic() - self._sent >= INTERVAL:
             self._send(stages)
 
+    def segments(self, whole: int, total: int, frames: int) -> None:
+        super().segments(whole, total, frames)
+        write_event("segments", {"whole": whole, "total": total, "frames": frames})
+
     def end(self) -> None:
         super().end()
         if self._last is not None:

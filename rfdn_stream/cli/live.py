@@ -83,7 +83,9 @@ def live_command(
     engine: Annotated[
         str,
         typer.Option(
-            metavar="auto|winograd|openvino|torch|graph|compile", help="As for upscale.", rich_help_panel=PICTURE
+            metavar="auto|winograd|openvino|torch|fused|graph|compile|tensorrt",
+            help="As for upscale.",
+            rich_help_panel=PICTURE,
         ),
     ] = "auto",
     latency: Annotated[

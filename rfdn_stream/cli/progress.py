@@ -22,6 +22,11 @@ class _Speed:
         self.total, self.frames = total, 0
         self._marks: list[tuple[float, int]] = [(time.monotonic(), 0)]
 
+    def go_on_from(self, frames: int) -> None:
+        """What was done in an earlier run took no time."""
+        self.frames = frames
+        self._marks = [(time.monotonic(), frames)]
+
     def step(self, frames: int) -> None:
         now = time.monotonic()
         self.frames = frames
@@ -108,6 +113,10 @@ class ConsoleReporter:
         elif time.monotonic() - self._told >= PLAIN_INTERVAL:
             self._told = time.monotonic()
             self.note(f"frame {stages.frames} of {self._speed.total or 'unknown'}: {line}")
+
+    def segments(self, whole: int, total: int, frames: int) -> None:
+        if not self._speed.frames:
+            self._speed.go_on_from(frames)
 
     def end(self) -> None:
         if self._bar is not None:

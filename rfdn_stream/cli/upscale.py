@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
+from rfdn_stream.cli.batch import upscale_into
 from rfdn_stream.cli.bench import frame_size
+from rfdn_stream.errors import UsageError
 
 WHAT, SIZE, HOW, ENCODER = "What", "Size", "How", "Encoder"
 
@@ -26,20 +29,24 @@ def seconds(text: str) -> float:
 
 
 def upscale_command(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str] | None,
         typer.Argument(
             metavar="IN",
             help="A video or animation, an address, an image (PNG, JPEG, WebP, TIFF), an image sequence "
-            "(shot_%05d.png, a folder, 'shots/*.png'); - = a video from standard input.",
+            "(shot_%05d.png, a folder, 'shots/*.png'); - = a video from standard input. Several, folders and patterns "
+            "of videos go into a folder.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    *,
     target: Annotated[
         str,
         typer.Argument(
             metavar="OUT",
             help="The result; its extension chooses the container. shot_%05d.png = an image a frame; "
-            "- = y4m on standard output.",
+            "- = y4m on standard output. A folder, or a name with a slash at its end: results go in there under the "
+            "names they had.",
         ),
     ],
     scale: Annotated[
@@ -143,6 +150,32 @@ def upscale_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", "-y", help="Replace OUT if it exists.", rich_help_panel=WHAT)
     ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="Throw away what an earlier run has left, instead of going on with it.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
+    keep_job: Annotated[
+        bool,
+        typer.Option("--keep-job", help="Leave the segments' folder beside OUT (docs/jobs.md).", rich_help_panel=WHAT),
+    ] = False,
+    segment: Annotated[float, typer.Option(metavar="SECONDS", hidden=True)] = 10.0,
+    suffix: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="In a folder: added to names, before the extension.", rich_help_panel=WHAT),
+    ] = "",
+    extension: Annotated[
+        str | None,
+        typer.Option(
+            "--ext",
+            metavar="EXT",
+            help="In a folder: the extension of the videos, such as mkv; or of the images, such as png.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -179,8 +212,9 @@ def upscale_command(
     engine: Annotated[
         str,
         typer.Option(
-            metavar="auto|winograd|openvino|torch|graph|compile",
-            help="What runs the network: winograd and openvino are for CPUs, graph and compile for cards. "
+            metavar="auto|winograd|openvino|torch|fused|graph|compile|tensorrt",
+            help="What runs the network: winograd and openvino are for CPUs, fused, graph, compile and tensorrt for "
+            "cards. "
             "[dim]Default: the device's best.[/]",
             rich_help_panel=HOW,
         ),
@@ -218,6 +252,24 @@ def upscale_command(
         typer.Option(
             metavar="N",
             help="Frames that go through the network at once. [dim]Default: several small ones on a card.[/]",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Processes that do parts of the video at the same time, on one device each where --device names "
+            "several. [dim]Default: 1.[/]",
+            show_default=False,
+            rich_help_panel=HOW,
+        ),
+    ] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|ADDRESS",
+            help="A Ray cluster that does them instead: auto = this machine's, or HOST:PORT (docs/jobs.md).",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -272,16 +324,19 @@ def upscale_command(
 
       rfdn-stream upscale shot_%05d.png big_%05d.png
 
+      rfdn-stream upscale season1 season2 big/ --ext mkv
+
       ffmpeg -i in.mkv -f yuv4mpegpipe - | rfdn-stream upscale - - | ffmpeg -i - out.mkv
     """
     from rfdn_stream.cli.events import EventReporter, write_line
     from rfdn_stream.cli.progress import ConsoleReporter
-    from rfdn_stream.jobs import upscale
+    from rfdn_stream.jobs import means_folder, upscale
 
+    if not sources:
+        raise UsageError("Missing argument 'OUT' (see --help)")
     reporter = EventReporter(quiet=quiet) if json else ConsoleReporter(quiet=quiet)
-    result = upscale(
-        source,
-        target,
+    job = partial(
+        upscale,
         scale=scale,
         width=width,
         height=height,
@@ -294,6 +349,8 @@ def upscale_command(
         precision=precision,
         tile=tile,
         batch=batch,
+        workers=workers,
+        cluster=cluster,
         reuse=reuse,
         dither=dither,
         strength=strength,
@@ -310,10 +367,20 @@ def upscale_command(
         raw=raw,
         matrix=matrix,
         overwrite=overwrite,
+        restart=restart,
+        keep_job=keep_job,
+        segment=segment,
         verify=verify,
         dry_run=dry_run,
         reporter=reporter,
     )
+    if means_folder(target):
+        upscale_into(target, sources, suffix, extension, quiet, job.keywords, plans=dry_run and not json)
+        return
+    if len(sources) > 1 or suffix or extension:
+        what = "several inputs go" if len(sources) > 1 else "--suffix and --ext are for results that go"
+        raise UsageError(f"{what} into a folder; write {target}/, with a slash at its end, if that is to be one")
+    result = job(sources[0], target)
     if not dry_run:
         reporter.note(str(result))
     elif not json:

@@ -27,7 +27,8 @@ class Limits:
 
     Args:
         idle: the share of the time in which it may have nothing to do, at the largest size.
-        above_floor: how many times the network may take what plain torch takes at best.
+        above_floor: how many times the network may take what plain torch takes at best (on an H200: 1.1 times by the
+            fused kernels, 3.7 by engine graph).
         memory: the share of its published memory rate that it reaches at least.
     """
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,22 +47,31 @@ class CudaGraphs:
     def __call__(self, work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, Callable[[], None]]:
         """See `Record`; the current stream must not be the default one. Waits for the card."""
         stream, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
-        with self._recording:
-            searching, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
-            try:
-                for _ in range(WARM_UPS):
-                    work()
-                # Other threads may go on using CUDA meanwhile: thread_local.
-                with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
-                    result = work()
-            finally:
-                torch.backends.cudnn.benchmark = searching
+        with self._recording, searching():
+            for _ in range(WARM_UPS):
+                work()
+            # Other threads may go on using CUDA meanwhile: thread_local.
+            with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
+                result = work()
         self._pool = graph.pool()
         return result, graph.replay
 
 
+@contextmanager
+def searching() -> Iterator[None]:
+    """Has cuDNN try its kernels and take the fastest, where it meets a shape for the first time in this process.
+
+    What it chose then, in whatever mode, it goes on with: each shape's first run has to be inside.
+    """
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 @dataclass(frozen=True)
-class _Shot:
+class Shot:
     """A recorded shape."""
 
     picture: torch.Tensor
@@ -93,7 +103,7 @@ class GraphEngine(TorchEngine):
     ) -> None:
         super().__init__(network, spec, device, precision, tile, multiple=multiple)
         self._record = record or CudaGraphs()
-        self._shots: OrderedDict[torch.Size, _Shot | None] = OrderedDict()
+        self._shots: OrderedDict[torch.Size, Shot | None] = OrderedDict()
 
     def _frames(self, rgb: torch.Tensor) -> torch.Tensor:
         shot = self._shot(rgb)
@@ -103,7 +113,7 @@ class GraphEngine(TorchEngine):
         shot.replay()
         return shot.result
 
-    def _shot(self, rgb: torch.Tensor) -> _Shot | None:
+    def _shot(self, rgb: torch.Tensor) -> Shot | None:
         """What was recorded for this shape [N, 3, H, W]; None where that is not possible."""
         if min(rgb.shape[2:]) < self._minimum:
             return None
@@ -115,10 +125,11 @@ class GraphEngine(TorchEngine):
         self._shots.move_to_end(rgb.shape)
         return self._shots[rgb.shape]
 
-    def _recorded(self, rgb: torch.Tensor) -> _Shot | None:
+    def _recorded(self, rgb: torch.Tensor) -> Shot | None:
         picture = torch.empty(rgb.shape, dtype=self._dtype, device=self._device, memory_format=torch.channels_last)
         picture.copy_(rgb)
-        network = self._chosen(picture)
+        with searching():
+            network = self._chosen(picture)
         try:
             result, replay = self._record(lambda: network(picture))
         except RuntimeError as failure:
@@ -131,7 +142,7 @@ class GraphEngine(TorchEngine):
                 str(failure).partition("\n")[0],
             )
             return None
-        return _Shot(picture, result, replay)
+        return Shot(picture, result, replay)
 
     def _chosen(self, picture: torch.Tensor) -> Network:
         """What is recorded for pictures of this shape [N, 3, H, W]."""

@@ -116,9 +116,7 @@ class TorchEngine:
         except RuntimeError as failure:
             if not out_of_memory(failure):
                 raise
-            raise DeviceError(
-                f"{device} has no memory left for the network; end other programs that use it, or choose --device cpu"
-            ) from failure
+            raise no_room_for_network(device) from failure
 
     @torch.inference_mode()
     def __call__(self, rgb: torch.Tensor) -> torch.Tensor:
@@ -201,6 +199,13 @@ class TorchEngine:
         """
         if self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()
+
+
+def no_room_for_network(device: torch.device) -> DeviceError:
+    """The error of a device whose memory is full before the first frame."""
+    return DeviceError(
+        f"{device} has no memory left for the network; end other programs that use it, or choose --device cpu"
+    )
 
 
 _NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
-from rfdn_stream.jobs.doors import Reading, settle_doors
+from rfdn_stream.jobs.choice import choose_executor
+from rfdn_stream.jobs.doors import Doors, Reading, settle_doors
+from rfdn_stream.jobs.dry_run import with_estimate
+from rfdn_stream.jobs.executors import Executor, SerialExecutor
 from rfdn_stream.jobs.image import upscale_image
+from rfdn_stream.jobs.lock import locked
+from rfdn_stream.jobs.opened import Opened, opened
 from rfdn_stream.jobs.outlook import Outlook
+from rfdn_stream.jobs.plan import PLAN, job_folder
 from rfdn_stream.jobs.proof import Proof, check_mode
 from rfdn_stream.jobs.report import LogReporter, Reporter
-from rfdn_stream.jobs.size import network_scales, wanted_size
-from rfdn_stream.jobs.video import upscale_video
-from rfdn_stream.media.card import Card
+from rfdn_stream.jobs.request import SEGMENT_SECONDS, Request, absolute
+from rfdn_stream.jobs.segmented import begin_job, carry_out, discard_job, new_job, resume_job
+from rfdn_stream.jobs.size import wanted_size
+from rfdn_stream.jobs.video import Made, upscale_video
+from rfdn_stream.media.cuts import Cuts, find_cuts
 from rfdn_stream.media.naming import Images
-from rfdn_stream.media.source import Source
 from rfdn_stream.media.y4m import STDOUT
-from rfdn_stream.multi import open_upscaler
-from rfdn_stream.opening import open_device
-from rfdn_stream.upscaler import Upscaler
 
 
 @dataclass(frozen=True)
@@ -93,13 +99,20 @@ def upscale(
     raw: str | None = None,
     fps: str | None = None,
     overwrite: bool = False,
+    restart: bool = False,
+    keep_job: bool = False,
+    segment: float = SEGMENT_SECONDS,
+    workers: int = 1,
+    cluster: str | None = None,
     verify: str = "fast",
     dry_run: bool = False,
     reporter: Reporter | None = None,
 ) -> Result:
     """Enlarges a video, an image or an image sequence; everything else in the file is kept.
 
-    The result is written under a temporary name beside `target`, read back and checked, then renamed.
+    The result is written under a temporary name beside `target`, read back and checked, then renamed. A video that is
+    longer than two segments is done in segments, which are kept in a folder beside `target` until then: a job that ends
+    before, however it does, goes on from there when the same is asked for again (docs/jobs.md).
 
     Args:
         source: a path, an address, ``-`` for standard input; an image sequence as ``shot_%05d.png``, a folder of images
@@ -121,6 +134,13 @@ def upscale(
         crop, matrix, raw, fps: how the source is read, as for `Reading`.
         streams: which of the source's other streams are copied, such as ``a:eng,s``; None = all that can be.
         overwrite: replace an existing target.
+        restart: throw away what an earlier run has left, instead of going on with it.
+        keep_job: leave the folder of the segments.
+        segment: how long a segment is, at least, in seconds; it ends at a keyframe of the source. 0 = as short as it
+            can be, also where there is but one.
+        workers: processes that do segments at the same time, each on one of the devices where several are named. The
+            result is the same as of one. A program of its own needs ``if __name__ == "__main__":`` around the call.
+        cluster: a Ray cluster to do them instead: ``auto`` = the one of this machine, or its address.
         verify: how the result is compared with the source: ``fast``, ``full`` (every frame of both is decoded once
             more), ``off``.
         dry_run: everything is decided and two frames are timed, but nothing is written.
@@ -128,7 +148,7 @@ def upscale(
 
     Raises:
         UsageError: the request cannot be carried out; nothing was written.
-        RfdnError: the job failed; nothing was left behind.
+        RfdnError: the job failed; nothing was left behind but whole segments.
     """
     reporter = reporter or LogReporter()
     doors = settle_doors(source, target, overwrite=overwrite)
@@ -143,65 +163,128 @@ def upscale(
             "--decode, --deinterlace, --codec, --crf, --preset, --pix-fmt, --start, --duration, --crop, --streams, "
             "--matrix, --raw and --fps are for videos, not images"
         )
-    wanted = wanted_size(scale, width, height, fit)
-    device, card = _settled(device)
-
-    def make_upscaler(columns: int, rows: int, lying: bool = False) -> Upscaler:
-        size = wanted.turned() if wanted and lying else wanted
-        return open_upscaler(
-            model,
-            scale=network_scales(size, columns, rows, model, denoise),
-            size=size,
-            device=device,
-            engine=engine,
-            precision=precision,
-            tile=tile,
-            dither=dither,
-            strength=strength,
-            denoise=denoise,
-            batch=batch,
-            reuse=reuse,
-            purpose="image" if is_image or isinstance(doors.source, Images) else "video",
-        )
-
+    request = Request(
+        scale=scale,
+        width=width,
+        height=height,
+        fit=fit,
+        model=absolute(model),
+        device=device,
+        engine=engine,
+        decode=decode,
+        deinterlace=deinterlace,
+        precision=precision,
+        tile=tile,
+        dither=dither,
+        strength=strength,
+        denoise=denoise,
+        batch=batch,
+        reuse=reuse,
+        encode=encode,
+        start=start,
+        duration=duration,
+        crop=crop,
+        streams=streams,
+        matrix=matrix,
+        raw=raw,
+        fps=fps,
+        segment=segment,
+    )
+    wanted_size(scale, width, height, fit)
+    executor = functools.partial(choose_executor, device, workers, cluster)
+    executor()  # refuses what it must before anything is opened
     begun = time.perf_counter()
-
-    def open_source(again: bool = False) -> Source:
-        """The source; `again`, to be compared with, on the processor."""
-        return doors.open(replace(reading, decode="cpu") if again else reading, None if again else card, reporter)
-
-    with nullcontext(doors.path) if dry_run else doors.writing(overwrite=overwrite) as partial:
-        if isinstance(doors.source, str) and is_image:
-            frames = 0 if dry_run else 1
-            (columns, rows), plan, proof = upscale_image(
-                Path(doors.source), partial, doors.path, make_upscaler, reporter, verify=verify, dry_run=dry_run
-            )
-        else:
-            frames, (columns, rows), plan, proof = upscale_video(
-                doors,
-                partial,
-                make_upscaler,
-                encode,
-                reporter,
-                open_source=open_source,
-                card=card,
-                streams=streams,
-                verify=verify,
-                dry_run=dry_run,
-            )
-    result = Result(doors.path, frames, columns, rows, time.perf_counter() - begun, plan, proof)
+    made = (
+        _upscale_image(doors, request, reporter, overwrite=overwrite, verify=verify, dry_run=dry_run)
+        if is_image and isinstance(doors.source, str)
+        else _upscale_video(
+            doors,
+            request,
+            reporter,
+            executor,
+            overwrite=overwrite,
+            restart=restart,
+            keep_job=keep_job,
+            verify=verify,
+            dry_run=dry_run,
+        )
+    )
+    result = Result(doors.path, made.frames, *made.size, time.perf_counter() - begun, made.outlook, made.proof)
     if dry_run:
-        reporter.event("plan", plan.facts())
+        reporter.event("plan", made.outlook.facts())
     else:
         reporter.event("report", result.facts())
     return result
 
 
-def _settled(device: str) -> tuple[str, Card | None]:
-    """The device's own name, and the card that it is; several cards get their frames by way of the host."""
-    if "," in device:
-        return device, None
-    found = open_device(device)
-    found.close()
-    where = found.torch_device
-    return found.name, Card(where.index or 0) if where.type == "cuda" else None
+def _upscale_image(
+    doors: Doors, request: Request, reporter: Reporter, *, overwrite: bool, verify: str, dry_run: bool
+) -> Made:
+    assert isinstance(doors.source, str)
+    with nullcontext(doors.path) if dry_run else doors.writing(overwrite=overwrite) as partial:
+        size, plan, proof = upscale_image(
+            Path(doors.source), partial, doors.path, request, reporter, verify=verify, dry_run=dry_run
+        )
+    return Made(0 if dry_run else 1, size, plan, proof)
+
+
+def _upscale_video(
+    doors: Doors,
+    request: Request,
+    reporter: Reporter,
+    executor: Callable[..., Executor],
+    *,
+    overwrite: bool,
+    restart: bool,
+    keep_job: bool,
+    verify: str,
+    dry_run: bool,
+) -> Made:
+    """In segments where there are several, else in one go."""
+    if dry_run:
+        with opened(doors, request) as job:
+            estimated = with_estimate(
+                job.outlook, job.source, job.output, job.upscaler, job.size, encoded=not doors.plain
+            )
+            return Made(0, job.size, estimated, Proof("off"))
+    if doors.plain:
+        with opened(doors, request, reporter) as job:
+            return _in_one_go(job, request, reporter, executor, overwrite=overwrite, verify=verify)
+    folder = job_folder(doors.path)
+    finish = functools.partial(carry_out, reporter=reporter, overwrite=overwrite, keep_job=keep_job, verify=verify)
+    if restart and folder.is_dir():
+        discard_job(folder)
+    if (folder / PLAN).exists():
+        with locked(folder):
+            return finish(resume_job(Path(str(doors.source)), request, folder), executor())
+    with opened(doors, request, reporter) as job:
+        cuts = _cuts(job, request)
+        if cuts.reason or not (cuts.at or request.segment == 0):
+            if cuts.reason:
+                reporter.note(f"in one go, and to be begun anew if it is interrupted: {cuts.reason}")
+            return _in_one_go(job, request, reporter, executor, overwrite=overwrite, verify=verify)
+        with new_job(folder):
+            plan = begin_job(job, doors.path, request, cuts, folder, reporter)
+            return finish(plan, executor(job))
+
+
+def _cuts(job: Opened, request: Request) -> Cuts:
+    """Where the source is cut; bare samples and images have no keyframes."""
+    if isinstance(job.doors.source, Images) or request.raw is not None:
+        return Cuts()
+    return find_cuts(job.source, request.segment)
+
+
+def _in_one_go(
+    job: Opened,
+    request: Request,
+    reporter: Reporter,
+    executor: Callable[..., Executor],
+    *,
+    overwrite: bool,
+    verify: str,
+) -> Made:
+    if not isinstance(executor(), SerialExecutor):
+        reporter.note("by one worker, here: there are no segments to share out")
+    with job.doors.writing(overwrite=overwrite) as partial:
+        return upscale_video(job, partial, request, reporter, verify=verify)

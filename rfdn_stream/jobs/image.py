@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,15 +10,15 @@ from rfdn_stream.jobs.dry_run import with_image_estimate
 from rfdn_stream.jobs.outlook import Outlook, of_image
 from rfdn_stream.jobs.proof import Proof
 from rfdn_stream.jobs.report import Reporter, log
+from rfdn_stream.jobs.request import Request
 from rfdn_stream.media.image import check_image, read_image, write_image
-from rfdn_stream.upscaler import Upscaler
 
 
 def upscale_image(
     path: Path,
     partial: Path,
     target: Path,
-    make_upscaler: Callable[[int, int], Upscaler],
+    request: Request,
     reporter: Reporter,
     *,
     verify: str = "fast",
@@ -40,7 +39,7 @@ def upscale_image(
         MediaError: the image cannot be read or written, or what was written is not what was made.
     """
     frame, alpha, metadata = read_image(path)
-    with make_upscaler(frame.width, frame.height) as upscaler:
+    with request.open_upscaler(frame.width, frame.height, purpose="image") as upscaler:
         width, height = upscaler.size_of(frame.width, frame.height)
         names = str(path), str(target), (path.suffix, target.suffix)
         outlook = of_image(frame, (width, height), upscaler, *names)

@@ -152,8 +152,13 @@ def expected_frames(info: VideoInfo) -> int:
     return round(info.duration * float(info.rate)) if info.duration else info.frames_from_header
 
 
-def of_video(source: Source, plan: OutputPlan, upscaler: Upscaler, size: tuple[int, int], target: str) -> Outlook:
-    """The outlook of a video; `size` is that of the frames put out."""
+def of_video(source: Source, plan: OutputPlan, network: str, scale: int, size: tuple[int, int], target: str) -> Outlook:
+    """The outlook of a video.
+
+    Args:
+        network: its `Upscaler.description`, and `scale`.
+        size: of the frames put out.
+    """
     info, encoding = source.info, plan.encoding
     container = source.container.format.name
     before = Picture.of(
@@ -166,8 +171,8 @@ def of_video(source: Source, plan: OutputPlan, upscaler: Upscaler, size: tuple[i
         source=before,
         target=Picture.of(target, label, encoding.codec, size, pixels, encoding.color),
         options=encoding.with_hdr(StaticHdr.of(source.first.origin), size),
-        engine=upscaler.description,
-        scale=upscaler.scale,
+        engine=network,
+        scale=scale,
         frames=expected_frames(info) or None,
         rate=info.rate,
         seconds=info.duration,

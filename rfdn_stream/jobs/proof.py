@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.report import Reporter
+from rfdn_stream.media.findings import Findings
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.probe import is_pipe
 from rfdn_stream.media.source import Source
@@ -36,11 +37,18 @@ def check_mode(mode: str, source: str | Path) -> None:
 
 
 def prove(
-    path: Path, written: SinkReport, source: Source, plan: OutputPlan, mode: str, reopen: Callable[[], Source]
+    path: Path,
+    written: SinkReport,
+    source: Source,
+    plan: OutputPlan,
+    findings: Findings,
+    mode: str,
+    reopen: Callable[[], Source],
 ) -> Proof:
     """Compares a written video with its source.
 
     Args:
+        findings: of the whole way through the source.
         mode: one of `verify.MODES`.
         reopen: opens the source once more, for ``full``.
 
@@ -52,23 +60,23 @@ def prove(
             verify(path, written, again)
     elif mode == "fast":
         verify(path, written)
-    return Proof(mode, tuple(_exceptions(written, source, plan)))
+    return Proof(mode, tuple(_exceptions(written, source, plan, findings)))
 
 
-def _exceptions(written: SinkReport, source: Source, plan: OutputPlan) -> list[str]:
+def _exceptions(written: SinkReport, source: Source, plan: OutputPlan, findings: Findings) -> list[str]:
     info = source.info
     found = [
         f"the video is enlarged from {info.width}x{info.height} to {written.size[0]}x{written.size[1]} "
         f"and encoded by {written.codec}"
     ]
-    if source.deinterlaced:
+    if findings.deinterlaced:
         found.append("its fields have become frames")
-    if source.film:
+    if findings.repeats:
         found.append("its pictures no longer ask for fields to be shown twice")
     found += plan.notes
     found += [f"{what} is left out" for what, _ in plan.dropped]
     if written.same_times:
         found.append(f"{written.same_times} frames have the time of the one before")
-    if source.damage:
-        found.append(f"what was damaged in {len(source.damage)} places of the source")
+    if findings.damage:
+        found.append(f"what was damaged in {len(findings.damage)} places of the source")
     return found

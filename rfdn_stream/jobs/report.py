@@ -26,6 +26,12 @@ class Reporter(Protocol):
     def frame(self, stages: Stages) -> None:
         """One more frame is written."""
 
+    def segments(self, whole: int, total: int, frames: int) -> None:
+        """So many of a job's segments are whole, with so many frames: after `begin`, and after each segment.
+
+        The first time tells where an earlier run stopped. A video that is done in one go has no segments.
+        """
+
     def end(self) -> None:
         """The last frame is written, or the job failed."""
 
@@ -41,5 +47,7 @@ class LogReporter:
     def begin(self, what: str, frames: int) -> None: ...
 
     def frame(self, stages: Stages) -> None: ...
+
+    def segments(self, whole: int, total: int, frames: int) -> None: ...
 
     def end(self) -> None: ...

@@ -126,6 +126,7 @@ class AnimationSink:
         try:
             for packet in self._stream.encode(picture):
                 packet.duration = self._durations.pop(packet.pts or 0, 1)
+                self.report.video.add(packet, self.report.time_base)
                 self._output.mux_one(packet)
         except av.FFmpegError as error:
             raise write_error(self.path, error) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import ColorSpec, Frame, Matrix
 from rfdn_stream.media import dynamic_hdr
+from rfdn_stream.media.findings import Damage
 from rfdn_stream.media.frames import carried, carrier, fraction, is_full_range, plane_views
 from rfdn_stream.media.hardware import Nvdec
 from rfdn_stream.media.onesize import OneSize, Shape
@@ -31,14 +32,6 @@ _UNDECODABLE = (av.InvalidDataError, av.ArgumentError, av.PatchWelcomeError, av.
 _MAX_STEP_BACK = 1
 
 
-@dataclass(frozen=True)
-class Damage:
-    """Something in the file that could not be read as it was meant; `seconds` on the file's clock."""
-
-    seconds: Fraction
-    what: str
-
-
 class Decoder:
     """Decodes one video stream.
 
@@ -51,15 +44,27 @@ class Decoder:
     With `nvdec`, the card decodes, and its pictures may stay there (`Frame.card`). `matrix` is that of the pictures,
     whatever they say themselves.
 
+    Args:
+        shape: that all pictures get; None = the first one's.
+
     Attributes:
+        shape: of the first picture, which all get.
         damage: what was lost or is damaged so far; `notes`: what else was found, in sentences for the user.
+        changes: when the picture changed its size or format, and to which.
         interlaced: pictures flagged as interlaced; `repeats`: those that ask for a field twice; `untimed`: those whose
             time was made up.
         last_error: what FFmpeg last said of a packet that it could not decode.
         header_tags: the colour tags of the stream's header.
     """
 
-    def __init__(self, stream: VideoStream, nvdec: Nvdec | None = None, *, matrix: Matrix | None = None) -> None:
+    def __init__(
+        self,
+        stream: VideoStream,
+        nvdec: Nvdec | None = None,
+        shape: Shape | None = None,
+        *,
+        matrix: Matrix | None = None,
+    ) -> None:
         self._context = stream.codec_context
         self._nvdec, self._matrix = nvdec, matrix
         if nvdec is None:
@@ -75,8 +80,7 @@ class Decoder:
         self._pts_are_in_coding_order = stream.container.format.name == "avi" and self._context.has_b_frames
         self.header_tags = ColorTags.of_context(self._context)
         self._colors: dict[tuple[ColorTags, str], ColorSpec] = {}
-        self._shape: Shape | None = None
-        self._latest_shape: Shape | None = None
+        self.shape = self._latest_shape = shape
         self._one_size: OneSize | None = None
         self._expected: list[int] = []
         self._last_pts: int | None = None
@@ -84,6 +88,7 @@ class Decoder:
         self._held: Frame | None = None
         self.damage: list[Damage] = []
         self.notes: list[str] = []
+        self.changes: list[tuple[Fraction, str]] = []
         self.interlaced = 0
         self.repeats = 0
         self.untimed = 0
@@ -200,20 +205,19 @@ class Decoder:
         """The picture, scaled if the stream has changed its size or format since the first one."""
         aspect = fraction(self._context.sample_aspect_ratio) or Fraction(1)
         shape = Shape(picture.width, picture.height, picture.format.name, aspect)
-        if self._shape is None:
-            self._shape = self._latest_shape = shape
-        if replace(shape, aspect=self._shape.aspect) == self._shape:
+        if self.shape is None:
+            self.shape = self._latest_shape = shape
+        if replace(shape, aspect=self.shape.aspect) == self.shape:
             return picture
         if self._nvdec is not None:
-            same = (picture.width, picture.height) == (self._shape.width, self._shape.height)
+            same = (picture.width, picture.height) == (self.shape.width, self.shape.height)
             why = "gave up" if same else f"does not scale: the picture changes to {shape}"
             when = float(pts * self._time_base)
             raise MediaError(f"NVDEC {why} at {when:.3f} s; decode on the processor: --decode cpu")
         if shape != self._latest_shape:
-            when = float(pts * self._time_base)
-            self.notes.append(f"the picture changes to {shape} at {when:.3f} s and is scaled to the first size")
+            self.changes.append((pts * self._time_base, str(shape)))
             self._latest_shape = shape
-        self._one_size = self._one_size or OneSize(self._shape)
+        self._one_size = self._one_size or OneSize(self.shape)
         return self._one_size.fitted(picture, shape)
 
     def _color(self, picture: VideoFrame) -> ColorSpec:

@@ -25,9 +25,6 @@ CHOICES = {
 """Names of ways, and bwdif's options: ``bob`` makes a frame of each field; ``tff`` and ``bff`` take every picture for
 interlaced, with its top or bottom field first, whatever it says."""
 
-_TELECINED = (0.35, 0.45)  # share of interlaced frames: two in five
-_ENOUGH = 50  # frames from which the share says something
-
 
 class Deinterlacer:
     """Takes frames in order and gives them back deinterlaced, the last one when it is told the end.
@@ -40,7 +37,7 @@ class Deinterlacer:
         way: one of `CHOICES`.
 
     Attributes:
-        frames: frames so far that were interlaced and no longer are.
+        frames, others: frames so far that were interlaced and no longer are, and those that were not.
 
     Raises:
         UsageError: there is no such way.
@@ -52,55 +49,53 @@ class Deinterlacer:
         self._way = way
         self._doubles = way == "bob"
         self._graph: Graph | None = None
+        self._passed: Frame | None = None  # the last one that went around the filter
         self._held: deque[Frame] = deque()
         self._halfway = False  # the first of two fields of the first held frame is out
-        self.frames = self._others = 0
+        self.frames = self.others = 0
 
     def through(self, frame: Frame | None) -> Iterator[Frame]:
         """The frames that are ready after this one; None drains the filter."""
         if frame is not None:
-            due = self._is_due(frame)
-            self.frames, self._others = self.frames + due, self._others + (not due)
+            due = self.is_due(frame)
+            self.frames, self.others = self.frames + due, self.others + (not due)
         if frame is None:
             if self._graph is not None:
                 self._graph.vpush(None)
                 yield from self._ready()
         elif self._graph is None and not due:
+            self._passed = frame
             yield self._timed(frame, False)
         else:
             if self._graph is None:
                 self._graph = _graph(frame.origin, frame.time_base, CHOICES[self._way])
-            self._held.append(frame)
-            frame.origin.pts = frame.pts  # the file's may be missing
-            self._graph.vpush(frame.origin)
+                if self._passed is not None:
+                    self._push(self._passed)  # the first interlaced frame has a neighbour before it, too
+            self._push(frame)
             yield from self._ready()
 
-    @property
-    def notes(self) -> list[str]:
-        """What turned out on the way, in sentences for the user."""
-        every = self.frames + self._others
-        if not self.frames or not self._others:
-            return []
-        notes = [f"{self.frames} of {every} frames were interlaced and have been deinterlaced"]
-        if every >= _ENOUGH and _TELECINED[0] < self.frames / every < _TELECINED[1]:
-            notes.append(
-                "two interlaced frames in five are what a telecine makes of film; undo it first for all detail"
-            )
-        return notes
-
-    def _is_due(self, frame: Frame) -> bool:
+    def is_due(self, frame: Frame) -> bool:
+        """Whether the frame goes in as two fields and comes out as a whole picture, or two."""
         if self._way == "off" or frame.card:
             return False
         return self._way in ("tff", "bff") or bool(frame.origin.interlaced_frame)
+
+    def _push(self, frame: Frame) -> None:
+        assert self._graph is not None
+        self._held.append(frame)
+        frame.origin.pts = frame.pts  # the file's may be missing
+        self._graph.vpush(frame.origin)
 
     def _ready(self) -> Iterator[Frame]:
         assert self._graph is not None
         while True:
             try:
-                picture = self._graph.vpull()
+                made = self._made(self._graph.vpull())
             except (av.BlockingIOError, av.EOFError):
                 return
-            yield self._made(picture)
+            if self._passed is None:
+                yield made
+            self._passed = None  # it was given out long ago
 
     def _made(self, picture: VideoFrame) -> Frame:
         """The frame of a picture: of the first one held, unless the picture's time is that of the next."""

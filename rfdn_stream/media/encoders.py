@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import av
 from av.codec.codec import Codec, UnknownCodecError, find_best_pix_fmt_of_list
@@ -33,6 +33,7 @@ class Traits:
         small: such pairs for pictures with a side below `SMALL`.
         hdr: makes such pairs of static HDR metadata; None = this encoder cannot be given any.
         on_card: formats of frames that it takes from a card's memory, and as what.
+        frames: the parameter for how many frames are encoded at once, where that is not the number of threads.
     """
 
     crf: tuple[float, float]
@@ -43,6 +44,7 @@ class Traits:
     small: tuple[str, ...] = ()
     hdr: Callable[[StaticHdr], list[str]] | None = None
     on_card: dict[str, str] = field(default_factory=dict)
+    frames: str = ""
 
 
 _X264 = Traits(
@@ -71,6 +73,7 @@ TRAITS = {
         params=("x265-params", ("log-level=error", "info=0")),
         small=("ctu=16",),  # with larger blocks x265 writes beyond its memory
         hdr=lambda hdr: hdr.in_integers("master-display", "max-cll"),
+        frames="frame-threads",
     ),
     "libsvtav1": Traits(
         crf=(24, 24),
@@ -111,6 +114,7 @@ class Encoding:
         constant_rate: times are rounded to whole frames.
         alpha: the pixel format in which the encoder takes `format` with an alpha plane; "" = without.
         notes: what to tell the user.
+        threads: of the encoder, on whose number the bitstream may depend; 0 = as many as it likes.
     """
 
     codec: str
@@ -122,6 +126,16 @@ class Encoding:
     constant_rate: bool = False
     alpha: str = ""
     notes: tuple[str, ...] = ()
+    threads: int = 0
+
+    def for_processors(self, count: int) -> Encoding:
+        """The same for a machine of so many processors, so that every machine makes the same of the same frames.
+
+        The numbers are those that x264 and x265 choose for themselves, up to 16 threads.
+        """
+        traits = TRAITS.get(self.codec)
+        fixed = (f"{traits.frames}={max(1, count.bit_length() - 1)}",) if traits and traits.frames else ()
+        return replace(self, threads=min(max(1, count * 3 // 2), 16), params=self.params + fixed)
 
     @property
     def on_card(self) -> PixelFormat | None:

@@ -26,6 +26,11 @@ ADDRESS_OPTIONS = {"reconnect": "1", "reconnect_streamed": "1", "reconnect_delay
 """HTTP goes on where a connection broke, for so many seconds at most."""
 TIMEOUT = 30.0
 """Seconds without an answer after which an address has failed."""
+VIDEOS = frozenset(
+    {".3gp", ".avi", ".dv", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv"}
+    | {".ts", ".vob", ".webm", ".wmv", ".y4m"}
+)
+"""Extensions of videos, by which they are found in folders; a file that is named is read whatever it has."""
 _LARGEST = (1 << 31) - 1  # of a display matrix; a damaged one may be as large before it is scaled
 _DEFAULT_RATE = Fraction(25)
 _INTERLACED_FIELD_ORDERS = frozenset({2, 3, 4, 5})

@@ -69,7 +69,7 @@ class ImageSequence(Source):
         first = 0 if self.span.begin is None else round(self.span.begin * self._rate)
         return self.images.numbers[first + pts] if self.images.numbers else None
 
-    def _open_container(self) -> InputContainer:
+    def open_container(self) -> InputContainer:
         """Of images there is none: this one says nothing of its video but the rate."""
         file = io.BytesIO()
         with av.open(file, "w", format="nut") as output:
@@ -106,7 +106,8 @@ class ImageSequence(Source):
                     "the images of a sequence have one size"
                 )
             timed = replace(frame, pts=pts, time_base=1 / self._rate, duration=1, origin=self._origin(frame, alpha))
-            moved = self._moved(timed)
+            moved = self.shown(timed)
+            assert moved is not None
             if self.keeps_metadata or not self._metadata:
                 self._metadata[moved.pts or 0] = metadata
             yield moved

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,11 +19,13 @@ from av.video.stream import VideoStream
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import Frame, Matrix, VideoInfo
 from rfdn_stream.media.crop import Crop
-from rfdn_stream.media.decoder import Damage, Decoder
+from rfdn_stream.media.decoder import Decoder
 from rfdn_stream.media.deinterlace import Deinterlacer
+from rfdn_stream.media.findings import Damage, Findings
 from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.hardware import Nvdec, RefusedError
 from rfdn_stream.media.joins import Joins
+from rfdn_stream.media.onesize import Shape
 from rfdn_stream.media.probe import (
     RawVideo,
     choose_video,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 _PATIENCE = 5
 # A file that ends this much earlier than its header says, in seconds, was cut off.
 _SHORTFALL = 1
+_TICK = Fraction(1, 1_000_000)  # where a container does not say its time base
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Source:
         first: the first frame of the span, for its side data; it is also the first of `items`.
         span: the part of the file that is taken.
         container, video: PyAV's input and its video stream, as templates for the output.
+        nvdec, deinterlace: how it is decoded.
         tags: colour tags of the video's header; `matrix`: its display matrix, if any.
         chapters: those in the span, in the output's time.
         covers: cover art, by stream index.
@@ -90,11 +93,13 @@ class Source:
         raw: RawVideo | None = None,
     ) -> None:
         self.path = path
-        self._crop, self._matrix, self._raw = crop, matrix, raw
+        self.deinterlace, self.asked_matrix = deinterlace, matrix
+        self._crop, self._raw = crop, raw
         self._deinterlacer = Deinterlacer(deinterlace)
-        self._nvdec = nvdec
+        self.nvdec = nvdec
         self.decoding = "" if nvdec is None else nvdec.description
-        self.container: InputContainer = self._open_container()
+        self._head: list[Frame | CopiedPacket] = []
+        self.container: InputContainer = self.open_container()
         try:
             self._open(start, duration)
         except RefusedError:
@@ -111,10 +116,28 @@ class Source:
             self.close()
             raise
 
-    def _open_container(self) -> InputContainer:
-        if self._nvdec is None:
+    def copies(self) -> Iterator[CopiedPacket]:
+        """What `items` gives beside the frames; the video is not decoded. Instead of `items`."""
+        head, self._head = self._head, []
+        yield from (item for item in head if isinstance(item, CopiedPacket))
+        self._reader.close()
+        video_ended = False
+        for packet in self._packets():
+            if packet.stream_index != self.video.index:
+                if (copied := self._copied(packet)) is not None:
+                    yield copied
+            else:
+                video_ended = video_ended or self.span.is_after(packet.dts or 0, fraction(packet.time_base) or _TICK)
+            if video_ended and (not self._pending or self._is_far_behind(packet)):
+                return
+        if not video_ended:
+            self._check_end()
+
+    def open_container(self) -> InputContainer:
+        """The file opened once more, as this source has it open."""
+        if self.nvdec is None:
             return open_input(self.path, raw=self._raw)
-        with self._nvdec.accelerator() as accelerator:
+        with self.nvdec.accelerator() as accelerator:
             return open_input(self.path, accelerator)
 
     def _open(self, start: float | None, duration: float | None) -> None:
@@ -127,13 +150,13 @@ class Source:
         self.covers: dict[int, bytes] = {}
         self.samples: dict[int, Packet[Stream]] = {}
         self.frames = 0
-        self._decoder = Decoder(self.video, self._nvdec, matrix=self._matrix)
+        self._decoder = Decoder(self.video, self.nvdec, matrix=self.asked_matrix)
         self.tags: ColorTags = self._decoder.header_tags
         self._read_damage: list[Damage] = []
         self._joins = Joins(self.container.format.name)
         self._latest = Fraction(0)
+        self._pending = {s.index for s in self.container.streams if s.type == "audio"}  # not yet behind the span
         self._reader = self._read()
-        self._head: list[Frame | CopiedPacket] = []
         for item in self._reader:
             self._head.append(item)
             if isinstance(item, Frame):
@@ -199,6 +222,11 @@ class Source:
         return [damage for damage in found if self.span.holds_time(damage.seconds)]
 
     @property
+    def shape(self) -> Shape | None:
+        """Of the first picture, which all others get."""
+        return self._decoder.shape
+
+    @property
     def interlaced_frames(self) -> int:
         """Frames so far that were flagged as interlaced."""
         return self._decoder.interlaced
@@ -214,32 +242,41 @@ class Source:
         return self._deinterlacer.frames > 0
 
     @property
+    def findings(self) -> Findings:
+        """What was found on the way so far."""
+        decoder, deinterlacer = self._decoder, self._deinterlacer
+        notes = (*decoder.notes, *self._joins.notes)
+        return Findings(
+            tuple(self.damage),
+            tuple(decoder.changes),
+            notes,
+            deinterlacer.frames,
+            deinterlacer.others,
+            decoder.untimed,
+            decoder.repeats,
+        )
+
+    @property
     def notes(self) -> list[str]:
-        """What was found on the way and dealt with, in sentences for the user."""
-        notes = [*self._decoder.notes, *self._joins.notes, *self._deinterlacer.notes]
-        if self._decoder.repeats:
-            notes.append(f"{self._decoder.repeats} pictures asked for a field to be shown twice and are made once each")
-        if self._decoder.untimed:
-            notes.append(f"{self._decoder.untimed} frames had no usable timestamp and follow the frame before them")
-        return notes
+        """The findings but the damage, in sentences for the user."""
+        return self.findings.sentences
 
     def _read(self) -> Generator[Frame | CopiedPacket]:
         """Everything in the span; the video until its first picture behind it, the rest until it is behind, too."""
         video_ended = False
-        pending = {s.index for s in self.container.streams if s.type == "audio"}
         for packet in self._packets():
             if packet.stream_index != self.video.index:
-                if (copied := self._copied(packet, pending)) is not None:
+                if (copied := self._copied(packet)) is not None:
                     yield copied
             elif not video_ended:
                 for frame in self._frames(packet):  # type: ignore[arg-type]
                     video_ended = video_ended or self.span.is_after(frame.pts or 0, frame.time_base)
-                    if self._in_span(frame):
-                        yield self._moved(frame)
-            if video_ended and (not pending or self._is_far_behind(packet)):
+                    if (shown := self.shown(frame)) is not None:
+                        yield shown
+            if video_ended and (not self._pending or self._is_far_behind(packet)):
                 return
         if not video_ended:
-            yield from (self._moved(frame) for frame in self._frames(None) if self._in_span(frame))
+            yield from (shown for frame in self._frames(None) if (shown := self.shown(frame)) is not None)
             self._check_end()
 
     def _frames(self, packet: Packet[VideoStream] | None) -> Iterator[Frame]:
@@ -249,18 +286,13 @@ class Source:
         if packet is None:
             yield from self._deinterlacer.through(None)
 
-    def _in_span(self, frame: Frame) -> bool:
-        return frame.pts is not None and self.span.holds(frame.pts, frame.time_base)
-
-    def _moved(self, frame: Frame) -> Frame:
-        assert frame.pts is not None
-        pts, duration = self.span.moved(frame.pts, frame.time_base), frame.duration
-        if self.span.end is not None:
-            duration = min(duration, math.ceil(self.span.end / frame.time_base) - frame.pts)
-        if self._crop is not None:
-            self._crop.check(frame.width, frame.height, frame.format)
-            frame = self._crop.of(frame)
-        return replace(frame, pts=pts, duration=duration)
+    def shown(self, frame: Frame) -> Frame | None:
+        """A decoded frame as it is given out: moved to the output's time, and cropped; None outside the span."""
+        frame_in_span = self.span.cut(frame)
+        if frame_in_span is None or self._crop is None:
+            return frame_in_span
+        self._crop.check(frame.width, frame.height, frame.format)
+        return self._crop.of(frame_in_span)
 
     def _packets(self) -> Iterator[Packet[Stream]]:
         """Packets that hold something. What cannot be read ends the file, and is told."""
@@ -286,11 +318,11 @@ class Source:
         if (found := packets_from(self.container, self.video, begin)) is not None:
             return found
         self.container.close()
-        self.container = self._open_container()
+        self.container = self.open_container()
         self.video = choose_video(self.container, self.path)
         return self.container.demux()
 
-    def _copied(self, packet: Packet[Stream], pending: set[int]) -> CopiedPacket | None:
+    def _copied(self, packet: Packet[Stream]) -> CopiedPacket | None:
         stream, time_base = packet.stream, fraction(packet.time_base)
         if is_attached_picture(stream):
             self.covers.setdefault(stream.index, bytes(packet))
@@ -298,7 +330,7 @@ class Source:
         time = packet.dts if packet.pts is None else packet.pts
         if time is not None and time_base is not None:
             if self.span.is_after(time, time_base):
-                pending.discard(stream.index)
+                self._pending.discard(stream.index)
             if not self.span.holds(time, time_base):
                 return None
             if self.span.shift:

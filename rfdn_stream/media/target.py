@@ -7,6 +7,7 @@ import errno
 import glob
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,12 +26,21 @@ def settle_target(source: Path | None, target: Path, *, overwrite: bool) -> None
         raise UsageError(f"the output's folder {target.parent} does not exist; create it first")
     if not os.access(target.parent, os.W_OK):
         raise UsageError(f"cannot write into {target.parent}: it is read-only; choose another folder")
+    check_writable(target)
     if not target.exists():
         return
     if source is not None and source.exists() and target.samefile(source):
         raise UsageError(f"the output {target} is the input itself; choose another name")
     if not overwrite:
         raise UsageError(f"the output {target} exists; pass --overwrite to replace it, or choose another name")
+
+
+def check_writable(target: Path) -> None:
+    """UsageError if nothing can be written beside `target`."""
+    try:
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as failure:
+        raise UsageError(f"cannot write into {target.parent}: {failure.strerror}; choose another folder") from None
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 from rfdn_stream.errors import UsageError
+from rfdn_stream.frame import Frame
 from rfdn_stream.media.frames import fraction
 
 
@@ -62,6 +63,15 @@ class Span:
     def moved(self, ticks: int, time_base: Fraction) -> int:
         """The time in the output, in the same units."""
         return ticks - round(self.shift / time_base)
+
+    def cut(self, frame: Frame) -> Frame | None:
+        """The frame at its time in the output, not shown beyond the span's end; None outside the span."""
+        if frame.pts is None or not self.holds(frame.pts, frame.time_base):
+            return None
+        duration = frame.duration
+        if self.end is not None:
+            duration = min(duration, math.ceil(self.end / frame.time_base) - frame.pts)
+        return replace(frame, pts=self.moved(frame.pts, frame.time_base), duration=duration)
 
     def chapters(self, chapters: list[Chapter]) -> list[Chapter]:
         """The chapters that reach into the span, clipped to it and moved."""

@@ -14,7 +14,7 @@ Needs the ``onnx`` package; imported only by what exports.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from typing import Any
 
@@ -75,6 +75,17 @@ def to_onnx(net: Network, metadata: Mapping[str, str], *, fp16: bool = False, op
     helper.set_model_props(model, {**PICTURES, **metadata})
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def of_one_size(model: Any, shape: Sequence[int], scale: int) -> bytes:
+    """The model for pictures [N, 3, H, W] of one shape alone, which runtimes know more of; `model` is changed."""
+    count, channels, height, width = shape
+    ends = (model.graph.input[0], shape), (model.graph.output[0], (count, channels, scale * height, scale * width))
+    for end, sizes in ends:
+        for dimension, size in zip(end.type.tensor_type.shape.dim, sizes, strict=True):
+            dimension.dim_value = size
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 class _Graph:

@@ -25,7 +25,8 @@ import numpy.typing as npt
 
 from rfdn_stream.errors import MediaError, RfdnError, UsageError
 from rfdn_stream.evaluation.resize import Picture, shrink
-from rfdn_stream.training.sources import VIDEOS, SourceFile, find, pictures, reason, set_aside
+from rfdn_stream.media.probe import VIDEOS
+from rfdn_stream.training.sources import SourceFile, find, pictures, reason, set_aside
 
 RECIPE = 1  # raised whenever the same files give another cache
 LR_SIDE = 96

@@ -16,10 +16,10 @@ from rfdn_stream.evaluation.resize import Picture
 from rfdn_stream.frame import RGB_FULL, Frame, Layout, pixel_format
 from rfdn_stream.kernels import cpu
 from rfdn_stream.media.image import EXTENSIONS, read_image
+from rfdn_stream.media.probe import VIDEOS
 from rfdn_stream.media.reader import open_source
 
 IMAGES = EXTENSIONS | {".bmp"}
-VIDEOS = frozenset({".mp4", ".m4v", ".mkv", ".mov", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".y4m"})
 # A video gives at most this many frames, evenly spread; one that is much like the last one taken is left out.
 FRAMES_A_VIDEO = 32
 SAME_SCENE = 8.0  # mean difference of two thumbnails, in codes of 255

@@ -65,7 +65,7 @@ def rfdn(
             long as they fit into memory. Whole frames are exact, tiles nearly so.
         tile_pad: what a tile sees of its surroundings, in pixels; 16.
         strength: how much of the network's sharpening is taken, 0 to 1.
-        engine: "auto", "winograd" or "openvino" (CPU), "torch", or on a card "graph" or "compile".
+        engine: "auto", "winograd" or "openvino" (CPU), "torch", or on a card "fused", "graph", "compile", "tensorrt".
         reuse: "frames": one that is the same as one of the last few is not computed again, which is exact; "regions":
             neither are still parts of others, which is nearly exact, and only good in order; or "off".
         height, width: size of the result, up to 65536, resampled (Lanczos) from what the network gives; where only one

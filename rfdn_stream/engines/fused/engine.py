@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from rfdn_stream.engines.base import EngineUnavailableError
 from rfdn_stream.engines.graph import GraphEngine, Network, Record
-from rfdn_stream.engines.torch_engine import out_of_memory
+from rfdn_stream.engines.torch_engine import DTYPES, choose_precision, no_room_for_network, out_of_memory
 from rfdn_stream.nets.catalogue import ModelSpec
-
-if TYPE_CHECKING:
-    from rfdn_stream.engines.fused.network import FusedNetwork
 
 log = logging.getLogger("rfdn_stream")
 
-TOLERANCE = 4 / 255  # of full scale, at any sample
-LEAST_CAPABILITY = 8, 0
+TOLERANCE = 4 / 255  # of full scale, at any sample; between fp16 and fp16 lie 0.0007, in bf16 0.004
+LEAST_CAPABILITY = 8, 0  # what Triton supports
 
 
 class FusedEngine(GraphEngine):
     """A GraphEngine whose network runs in kernels of the project's own, written in Triton: RFDN in 16 bits.
 
     What they make of the first frame of each size is compared with what torch does; where they differ, or do not run,
-    torch goes on, with a warning.
+    torch goes on, with a warning. Their first frame in a process takes seconds, and some more where Triton has not
+    compiled them on this machine before.
 
     Args:
         others: as for GraphEngine.
@@ -48,12 +46,26 @@ class FusedEngine(GraphEngine):
         multiple: int | None = None,
         record: Record | None = None,
     ) -> None:
-        _check_card(device)
+        why = _refusal(network, spec, device, precision)
+        if why:
+            raise EngineUnavailableError(f"engine fused {why}; choose engine graph or torch")
+        from rfdn_stream.engines.fused.network import FusedNetwork
+
+        untouched = copy.deepcopy(network)
         super().__init__(network, spec, device, precision, tile, multiple=multiple, record=record)
-        self._plain: Network = self._network
-        self._fused = _fused(network, device, self._dtype)
-        self._network: Network = self._fused
+        self._plain, self._network = self._network, self._first
+        try:
+            self._fused = FusedNetwork(untouched, device, self._dtype)
+            self._wait()
+        except RuntimeError as failure:
+            if not out_of_memory(failure):
+                raise
+            raise no_room_for_network(device) from failure
         self._bytes_per_pixel = max(self._bytes_per_pixel, self._fused.bytes_per_pixel)
+
+    def _first(self, picture: torch.Tensor) -> torch.Tensor:
+        """The network until a choice is made: of a tile, or of a frame that is not recorded."""
+        return self._chosen(picture)(picture)
 
     def _chosen(self, picture: torch.Tensor) -> Network:
         if self._network is self._plain:
@@ -68,31 +80,25 @@ class FusedEngine(GraphEngine):
         else:
             difference = float((got.float() - self._plain(picture).float()).abs().max())
             if difference <= TOLERANCE:  # false for NaN, too
+                self._network = self._fused
                 return self._fused
-            log.warning("the fused kernels differ from torch's by %.4f of 1; going on with those", difference)
+            log.warning("the fused kernels differ from torch's by %.4f of 1; going on with those, slower", difference)
         self._network = self._plain
         return self._plain
 
 
-def _check_card(device: torch.device) -> None:
+def _refusal(network: nn.Module, spec: ModelSpec, device: torch.device, precision: str) -> str:
+    """Why this engine is not for them; empty where it is."""
     if device.type != "cuda":
-        raise EngineUnavailableError("engine fused runs on NVIDIA cards; choose engine torch")
+        return "runs on NVIDIA cards"
     capability = torch.cuda.get_device_capability(device)
     if capability < LEAST_CAPABILITY:
         least, has = (".".join(map(str, each)) for each in (LEAST_CAPABILITY, capability))
-        raise EngineUnavailableError(f"engine fused needs compute capability {least}, {device} has {has}; choose graph")
-
-
-def _fused(network: nn.Module, device: torch.device, dtype: torch.dtype) -> FusedNetwork:
+        return f"needs compute capability {least} or later, and {device} has {has}"
+    if DTYPES[choose_precision(precision, device, spec.precisions)[0]].itemsize != 2:
+        return "computes in fp16 or bf16"
     try:
-        from rfdn_stream.engines.fused.network import FusedNetwork
+        from rfdn_stream.engines.fused.network import refusal
     except ImportError as failure:
-        raise EngineUnavailableError(
-            f"engine fused needs Triton, which is not there ({failure}); choose engine graph"
-        ) from failure
-    if dtype.itemsize != 2:
-        raise EngineUnavailableError("engine fused computes in fp16 or bf16; choose engine graph")
-    try:
-        return FusedNetwork(network, device, dtype)
-    except ValueError as failure:
-        raise EngineUnavailableError(f"engine fused cannot run this model: {failure}; choose engine graph") from failure
+        return f"needs Triton, which does not load here ({failure})"
+    return refusal(network)

@@ -132,18 +132,11 @@ def _row(x, start, row, column, height, width, K: tl.constexpr):
     return left, _pixels(x, start, column, inside & (column < width), K), right
 
 
-@triton.jit
-def _arrived(left, centre, right, column, width):
-    """The row itself. Triton moves what is loaded into shared memory, and waits for it, where it is first touched."""
-    inside = (column < width)[:, None]
-    return tl.where((column <= width)[:, None], left, 0.0), tl.where(inside, centre, 0.0), tl.where(inside, right, 0.0)
-
-
 @_sized
 def step_strip(
     x, w, b, y, add, w_d, b_d, y_d, height, width, rows,
     K: tl.constexpr, N: tl.constexpr, D: tl.constexpr, SLOPE: tl.constexpr, ADD: tl.constexpr, SCALE: tl.constexpr,
-    M: tl.constexpr, TURNS: tl.constexpr, AHEAD: tl.constexpr, STAGES: tl.constexpr,
+    M: tl.constexpr, TURNS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """A 3x3 convolution and what follows it; and a 1x1 one of its input, where D is not 0. `rows` a program."""
     n, top, bottom, column = _strip(height, width, rows, M)
@@ -152,28 +145,20 @@ def step_strip(
         w_distil = _matrix(w_d, K, D)
     above = tl.zeros((M, N), tl.float32)
     level = tl.zeros((M, N), tl.float32)
-    row = top - 1 + tl.zeros((M,), tl.int32)  # a vector: the interpreter's scalars of bool are integers
-    start = (n * height + top - 1).to(tl.int64) * width
-    if AHEAD:
-        left, centre, right = _row(x, start, row, column, height, width, K)
     for first in tl.range(top - 1, bottom + 1, TURNS, num_stages=STAGES):
         for turn in tl.static_range(TURNS):
-            row = first + turn + tl.zeros((M,), tl.int32)
+            row = first + turn + tl.zeros((M,), tl.int32)  # a vector: the interpreter's scalars of bool are integers
             start = (n * height + first + turn).to(tl.int64) * width
-            if AHEAD:
-                l, c, r = _arrived(left, centre, right, column, width)
-                left, centre, right = _row(x, start + width, row + 1, column, height, width, K)
-            else:
-                l, c, r = _row(x, start, row, column, height, width, K)
-            above = tl.dot(r, w22, tl.dot(c, w21, tl.dot(l, w20, above)))
-            level = tl.dot(r, w12, tl.dot(c, w11, tl.dot(l, w10, level)))
-            below = tl.dot(r, w02, tl.dot(c, w01, tl.dot(l, w00)))
+            left, centre, right = _row(x, start, row, column, height, width, K)
+            above = tl.dot(right, w22, tl.dot(centre, w21, tl.dot(left, w20, above)))
+            level = tl.dot(right, w12, tl.dot(centre, w11, tl.dot(left, w10, level)))
+            below = tl.dot(right, w02, tl.dot(centre, w01, tl.dot(left, w00)))
             inside = (column < width) & (row > top) & (row <= bottom)
             line = n * height + row - 1
             _step_end(above, b, y, add, start - width, column, inside, line, column, width, N, SLOPE, ADD, SCALE)
             if D != 0:
                 inside = (column < width) & (row >= top) & (row < bottom)
-                _distil(c, w_distil, b_d, y_d, start, column, inside, D, SLOPE)
+                _distil(centre, w_distil, b_d, y_d, start, column, inside, D, SLOPE)
             above = level
             level = below
 
@@ -182,7 +167,7 @@ def step_strip(
 def close_strip(
     x, w, b, d1, d2, d3, w5, b5, y, w1, b1, near, height, width, rows,
     K: tl.constexpr, D: tl.constexpr, I: tl.constexpr, SLOPE: tl.constexpr,
-    M: tl.constexpr, TURNS: tl.constexpr, AHEAD: tl.constexpr, STAGES: tl.constexpr,
+    M: tl.constexpr, TURNS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """The end of a block before its attention: a 3x3 convolution, the fusing one, and ESA's first."""
     n, top, bottom, column = _strip(height, width, rows, M)
@@ -192,22 +177,14 @@ def close_strip(
         w_near = _matrix(w1, K, I)
     above = tl.zeros((M, D), tl.float32)
     level = tl.zeros((M, D), tl.float32)
-    row = top - 1 + tl.zeros((M,), tl.int32)  # a vector: the interpreter's scalars of bool are integers
-    start = (n * height + top - 1).to(tl.int64) * width
-    if AHEAD:
-        left, centre, right = _row(x, start, row, column, height, width, K)
     for first in tl.range(top - 1, bottom + 1, TURNS, num_stages=STAGES):
         for turn in tl.static_range(TURNS):
-            row = first + turn + tl.zeros((M,), tl.int32)
+            row = first + turn + tl.zeros((M,), tl.int32)  # a vector: the interpreter's scalars of bool are integers
             start = (n * height + first + turn).to(tl.int64) * width
-            if AHEAD:
-                l, c, r = _arrived(left, centre, right, column, width)
-                left, centre, right = _row(x, start + width, row + 1, column, height, width, K)
-            else:
-                l, c, r = _row(x, start, row, column, height, width, K)
-            above = tl.dot(r, w22, tl.dot(c, w21, tl.dot(l, w20, above)))
-            level = tl.dot(r, w12, tl.dot(c, w11, tl.dot(l, w10, level)))
-            below = tl.dot(r, w02, tl.dot(c, w01, tl.dot(l, w00)))
+            left, centre, right = _row(x, start, row, column, height, width, K)
+            above = tl.dot(right, w22, tl.dot(centre, w21, tl.dot(left, w20, above)))
+            level = tl.dot(right, w12, tl.dot(centre, w11, tl.dot(left, w10, level)))
+            below = tl.dot(right, w02, tl.dot(centre, w01, tl.dot(left, w00)))
             inside = (column < width) & (row > top) & (row <= bottom)
             _close_end(
                 above, b, d1, d2, d3, four, b5, y, w_near, b1, near, start - width, column, inside,

@@ -30,7 +30,6 @@ class Choice:
         pixels: that a program takes at once.
         warps: of 32 threads each.
         turns: rows of a strip in a turn of its loop; with three, registers keep their places.
-        ahead: whether a strip's next row is loaded, into registers, while one is multiplied.
         stages: of the loop's loads that are under way at once.
         together: programs that a multiprocessor has room for, of the strip form.
     """
@@ -39,7 +38,6 @@ class Choice:
     pixels: int
     warps: int
     turns: int = 1
-    ahead: bool = False
     stages: int = 1
     together: int = 1
 
@@ -68,7 +66,7 @@ STRIPS = Plan(
     close=Choice(strip=True, pixels=128, warps=8, stages=2),
     last=Choice(strip=True, pixels=64, warps=4, stages=2, together=2),
 )
-"""The fastest of some on an H200."""
+"""The fastest of nine on an H200, each by itself; loading the next row into registers beforehand was slower."""
 
 
 def plan_for(device: torch.device) -> Plan:
@@ -108,6 +106,15 @@ class Block:
     residual: bool
 
 
+def refusal(network: nn.Module) -> str:
+    """Why the kernels cannot run a network; empty where they can."""
+    if not (isinstance(network, RFDN) and network.folded and network.options.block == "rfdb"):
+        return "runs RFDN in its published forms alone"
+    if network.options.channels > MOST:
+        return f"runs networks of up to {MOST} channels, not {network.options.channels}"
+    return ""
+
+
 def padded(channels: int) -> int:
     """The power of two that so many channels are kept in."""
     return max(LEAST, 1 << (channels - 1).bit_length())
@@ -117,20 +124,14 @@ class FusedNetwork:
     """An RFDN of RFDBs, [N, 3, H, W] of any strides to [N, 3, scale*H, scale*W], by the kernels.
 
     Args:
-        network: folded for inference, float32 on the CPU.
+        network: one without `refusal`, folded for inference, float32 on the CPU.
         device, dtype: a card's, and float16 or bfloat16.
-        plan: how its 3x3 convolutions run; None = `plan_for` the device.
-
-    Raises:
-        ValueError: a network that the kernels have no form of; says which.
+        plan: how its kernels run; None = `plan_for` the device.
     """
 
     def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype, plan: Plan | None = None) -> None:
-        if not (isinstance(network, RFDN) and network.folded and network.options.block == "rfdb"):
-            raise ValueError("it runs RFDN in its published forms alone")
+        assert isinstance(network, RFDN)
         self.options = network.options
-        if self.options.channels > MOST:
-            raise ValueError(f"it runs networks of up to {MOST} channels, not {self.options.channels}")
         self._channels, self._distilled = padded(self.options.channels), padded(self.options.distilled)
         self._device, self._dtype, self.plan = device, dtype, plan or plan_for(device)
         self._processors = 1
@@ -276,16 +277,29 @@ class FusedNetwork:
             strips = -(-width // how.pixels)
             rows = rows_of_a_strip(height, count * strips, self._processors * how.together)
             grid = (count * strips * -(-height // rows),)
-            sizes, shape = [height, width, rows], {"TURNS": how.turns, "AHEAD": how.ahead}
+            sizes, shape = [height, width, rows], {"TURNS": how.turns}
         else:
             grid = (count * -(-height // (how.pixels // ACROSS)) * -(-width // ACROSS),)
             sizes, shape = [height, width], {"ACROSS": ACROSS}
-        kernel = forms[0 if how.strip else 1]
-        kernel[grid](x, *arguments, *sizes, **constants, **shape, M=how.pixels, STAGES=how.stages, num_warps=how.warps)
+        self._run(
+            forms[0 if how.strip else 1],
+            grid,
+            how.warps,
+            x,
+            *arguments,
+            *sizes,
+            **constants,
+            **shape,
+            M=how.pixels,
+            STAGES=how.stages,
+        )
 
     def _pixelwise(self, kernel: Any, total: int, *arguments: Any, **constants: Any) -> None:
-        pixels = self.plan.pixels
-        kernel[(-(-total // pixels),)](*arguments, **constants, M=pixels, num_warps=4)
+        """A kernel that takes `total` pixels each by itself."""
+        self._run(kernel, (-(-total // self.plan.pixels),), 4, *arguments, **constants, M=self.plan.pixels)
+
+    def _run(self, kernel: Any, grid: tuple[int], warps: int, *arguments: Any, **constants: Any) -> None:
+        kernel[grid](*arguments, **constants, num_warps=warps, enable_fp_fusion=True)  # Triton warns where it is unsaid
 
     def _empty(self, *shape: int) -> torch.Tensor:
         return torch.empty(shape, dtype=self._dtype, device=self._device)

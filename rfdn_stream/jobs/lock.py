@@ -1,0 +1,50 @@
+"""One process at a time works on a job."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rfdn_stream.errors import UsageError
+
+LOCK = "lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a job's folder inside the block. The system lets go of it when the process ends, however.
+
+    Raises:
+        UsageError: another process has it.
+    """
+    path = folder / LOCK
+    with path.open("a+b") as file:
+        try:
+            _lock(file.fileno())
+        except OSError:
+            file.seek(0)
+            who = file.read(32).decode(errors="replace")
+            raise UsageError(f"process {who} is working on the job in {folder}; wait for it, or end it") from None
+        if not path.exists():
+            raise UsageError(f"another process has just ended the job in {folder}; try again")
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+        file.flush()
+        yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        os.lseek(handle, 1 << 30, os.SEEK_SET)  # behind the text, which others may read
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,93 @@
+"""``rfdn-stream jobs``: jobs that were interrupted are found, shown, gone on with, thrown away."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from rfdn_stream import upscale
+from rfdn_stream.cli.app import run
+from rfdn_stream.errors import UsageError
+from rfdn_stream.jobs.lock import locked
+from rfdn_stream.jobs.overview import find_jobs
+from rfdn_stream.jobs.plan import job_folder
+from rfdn_stream.jobs.report import LogReporter
+from support import film
+
+CUT = {"segment": 0.5, "preset": "ultrafast"}
+
+
+class Interrupting(LogReporter):
+    def segments(self, whole, total, frames):
+        if whole == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def begun(tmp_path, tiny_model, monkeypatch):
+    """Begins a job below the current folder, and interrupts it after two of its three segments."""
+    monkeypatch.chdir(tmp_path)
+    source = film(tmp_path / "film.mp4", frames=50, gop=12)
+
+    def begin(name):
+        target = Path(name)
+        target.parent.mkdir(exist_ok=True)
+        with pytest.raises(KeyboardInterrupt):
+            upscale(source, target, model=tiny_model, reporter=Interrupting(), **CUT)
+        return target
+
+    return begin
+
+
+def test_they_are_listed_and_shown(begun, capsys):
+    assert run(["jobs"]) == 0
+    assert "nothing was interrupted here" in capsys.readouterr().out
+    begun("a.mp4")
+    target = begun("deep/b.mkv")
+    assert run(["jobs"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:5] for row in rows if "interrupted" in row] == [
+        ["a.mp4", "2", "of", "3", "48"],
+        ["deep/b.mkv", "2", "of", "3", "48"],
+    ]
+    assert run(["jobs", str(target)]) == 0
+    shown = capsys.readouterr().out
+    for fact in ("deep/b.mkv: interrupted", "film.mp4", "2 of 3 segments, 48 of about 50 frames", "--preset ultrafast"):
+        assert fact in shown
+    with locked(job_folder(target)):
+        assert [job.worked_on for job in find_jobs(target)] == [True]
+
+
+def test_they_are_gone_on_with(begun, tiny_model, tmp_path, capsys):
+    begun("a.mp4")
+    lost = begun("b.mp4")
+    (job_folder(lost) / "job.json").write_text("{")
+    whole = upscale("film.mp4", "whole.mp4", model=tiny_model, **CUT)
+    assert run(["jobs", "--resume", "-q"]) == 1  # of one that cannot be, and yet the other is done
+    said = capsys.readouterr().err
+    assert "the plan of the job in .b.mp4.rfdn-job is damaged" in said
+    assert Path("a.mp4").read_bytes() == whole.target.read_bytes()
+    assert sorted(os.listdir(tmp_path)) == [".b.mp4.rfdn-job", "a.mp4", "film.mp4", "whole.mp4"]
+    with pytest.raises(UsageError, match="is damaged; --restart begins it anew"):
+        run(["jobs", "b.mp4", "--resume"])
+
+
+def test_they_are_thrown_away(begun, capsys, monkeypatch):
+    target = begun("a.mp4")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(KeyboardInterrupt):
+        run(["jobs", "--clean"])
+    assert job_folder(target).is_dir()
+    with locked(job_folder(target)), pytest.raises(UsageError, match="is working on the job"):
+        run(["jobs", "--clean", "--yes"])
+    assert run(["jobs", "--clean", "--yes"]) == 0
+    assert "thrown away: a.mp4: 2 segments, 48 frames" in capsys.readouterr().out
+    assert not job_folder(target).exists()
+
+
+def test_wrong_requests(begun):
+    with pytest.raises(UsageError, match="nowhere is no folder, and no job is on its way to it"):
+        run(["jobs", "nowhere"])
+    with pytest.raises(UsageError, match="choose one"):
+        run(["jobs", "--resume", "--clean"])
