@@ -78,7 +78,10 @@ def make_clip(
     pts = list(range(frames)) if pts is None else pts
     with av.open(str(path), "w", format=muxer, container_options=muxer_options or {}) as output:
         output.metadata.update(metadata or {})
-        video = output.add_stream(codec, rate=rate, options={**FAST.get(codec, {}), **(options or {})})
+        options = {**FAST.get(codec, {}), **(options or {})}
+        if codec == "libx265" and min(size) < 64:  # it writes beyond its memory else
+            options["x265-params"] = ":".join(filter(None, (options.get("x265-params"), "no-cutree=1")))
+        video = output.add_stream(codec, rate=rate, options=options)
         context = video.codec_context
         context.width, context.height, context.pix_fmt = *size, format
         context.time_base = video.time_base = time_base

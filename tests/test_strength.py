@@ -18,7 +18,7 @@ from rfdn_stream.nets.catalogue import open_model
 from rfdn_stream.upscaler import Upscaler
 from support import EXAMPLES, assert_frames_equal, random_frame
 
-CLEAN, VIDEO = "erfdn-x2-clean", "erfdn-x2-video"
+CLEAN, VIDEO = "erfdn-x2-base", "erfdn-x2-video"
 
 
 def enlarged(frame, model, **options):
@@ -121,7 +121,7 @@ def test_only_one_network_can_be_mixed(tiny_model):
         (["--strength", "-0.1"], r"strength -0\.1 is outside"),
         (["--denoise", "2"], "denoise 2 is outside its range; choose 0"),
         (["--denoise", "0.5", "--model", CLEAN], "leave out one of the two, model or denoise"),
-        (["--denoise", "0.5", "--scale", "3"], "scale 3 has none for images; leave denoise out"),
+        (["--denoise", "0.5", "--scale", "3"], "scale 3 has none for video; leave denoise out"),
     ],
 )
 def test_impossible_requests_leave_nothing(tmp_path, options, message):

@@ -96,8 +96,8 @@ def upscale_command(
         float | None,
         typer.Option(
             metavar="0..1",
-            help="Instead of a model: 0 = keep all detail (the model for images), 1 = clean what encoders leave "
-            "(the one for video), or between. [dim]Default: the model for what IN is.[/]",
+            help="Instead of a model: 0 = keep all detail (erfdn-x2-base), 1 = clean what encoders leave "
+            "(erfdn-x2-video), or between. [dim]Default: the model for what IN is.[/]",
             rich_help_panel=WHAT,
         ),
     ] = None,

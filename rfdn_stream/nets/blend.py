@@ -14,16 +14,16 @@ import torch
 
 from rfdn_stream.errors import UsageError
 from rfdn_stream.nets.base import Network
-from rfdn_stream.nets.catalogue import ModelSpec, Purpose, models, open_model
+from rfdn_stream.nets.catalogue import ModelSpec, models, open_model
 from rfdn_stream.nets.fold import fold
 
 
 def denoised(scale: int, amount: float) -> tuple[Network, ModelSpec]:
-    """The model for images of a scale, and the one for video that removes what encoders leave, mixed.
+    """A scale's model for video, which removes what encoders leave, mixed with the one that it was trained on from.
 
     Args:
         scale: enlargement of each side.
-        amount: 0 = the model for images, 1 = the one for video.
+        amount: 0 = the model that it began as, 1 = the one for video.
 
     Returns:
         As `catalogue.open_model`: folded, on the CPU in float32, and its description.
@@ -33,7 +33,9 @@ def denoised(scale: int, amount: float) -> tuple[Network, ModelSpec]:
     """
     if not 0 <= amount <= 1:
         raise UsageError(f"denoise {amount:g} is outside its range; choose 0 (keep all detail) to 1 (clean most)")
-    return blend(_model_for("image", scale), _model_for("video", scale), amount)
+    video = _video_model(scale)
+    assert video.begun_from is not None
+    return blend(video.begun_from, video, amount)
 
 
 def blend(first: str | ModelSpec, second: str | ModelSpec, share: float) -> tuple[Network, ModelSpec]:
@@ -59,14 +61,14 @@ def blend(first: str | ModelSpec, second: str | ModelSpec, share: float) -> tupl
     return fold(net, a.value_range), _described(a, b, share)
 
 
-def _model_for(purpose: Purpose, scale: int) -> ModelSpec:
-    """The catalogue's first model of that purpose and scale."""
+def _video_model(scale: int) -> ModelSpec:
+    """The catalogue's first model for video of that scale that began as another one."""
     for model in models():
-        if (model.purpose, model.scale) == (purpose, scale):
+        if (model.purpose, model.scale) == ("video", scale) and model.begun_from:
             return model
     raise UsageError(
-        f"denoise mixes two models of a scale, one for images and one for video, and scale {scale} has none for "
-        f"{'images' if purpose == 'image' else purpose}; leave denoise out"
+        f"denoise mixes a scale's model for video with the one that it was trained on from, and scale {scale} has none "
+        "for video; leave denoise out"
     )
 
 
