@@ -144,8 +144,8 @@ def test_killed_at_thirty_random_moments(clip, tiny_model, undisturbed, tmp_path
 
 def test_the_command_pauses_on_a_signal_and_goes_on(clip, tiny_model, undisturbed, tmp_path):
     out = tmp_path / "out.mkv"
-    command = [sys.executable, "-m", "rfdn_stream", "upscale", clip, out, "--model", tiny_model, "--preset", "veryfast", "--segment", "0.1",
-               "--engine", "torch"]  # fmt: skip
+    options = ["--model", tiny_model, "--preset", "veryfast", "--segment", "0.1", "--engine", "torch"]
+    command = [sys.executable, "-m", "rfdn_stream", "upscale", clip, out, *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list(job_folder(out).glob("journal")):
         time.sleep(0.01)
