@@ -529,7 +529,7 @@ def test_working_name_may_end_in_anything(tmp_path):
 
 @pytest.mark.parametrize("format", ["yuv420p12le", "yuv422p12le", "yuv444p10le"])
 def test_x265_survives_small_pictures(tmp_path, format):
-    """Its AVX2 code for cutree writes beyond its memory where a picture is 33 to 63 pixels wide."""
+    """Its AVX2 code for cutree writes beyond its memory where a picture is 40 or 48 pixels wide, say."""
     clip = make_clip(tmp_path / "in.mkv", codec="ffv1", format=format, size=(24, 16), frames=4)
     plan, report, _, _ = round_trip(clip, tmp_path / "out.mkv")
     assert (plan.encoding.codec, report.frames, report.size) == ("libx265", 4, (48, 32))
