@@ -12,8 +12,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -82,6 +82,20 @@ def run(
         Whatever a stage raises; then nothing is in flight any more but what the upscaler still holds.
     """
     stages = Stages()
+    with closing(written(source, upscaler, sink, output, surface, stages)) as frames:
+        for frame in frames:
+            on_frame(frame, stages)
+    return stages
+
+
+def written(
+    source: Source, upscaler: Upscaler, sink: Sink, output: Output | None, surface: Surface, stages: Stages
+) -> Generator[Frame]:
+    """`run`, a frame at a time: each as soon as it is written, for its times, not its pixels. To be closed.
+
+    Args:
+        stages: what the caller's time is added to.
+    """
     with Prefetch(source.items(), DECODED_AHEAD) as items:
         frames = _copying_packets(items, sink, stages)
         for ticket in upscaler.in_flight(frames, output, surface):
@@ -90,8 +104,7 @@ def run(
             with ticket as frame, stages.spent_on("encode"):
                 sink.write(frame)
             stages.frames += 1
-            on_frame(frame, stages)
-    return stages
+            yield frame
 
 
 def _copying_packets(items: Iterable[Any], sink: Sink, stages: Stages) -> Iterator[Frame]:

@@ -62,7 +62,7 @@ def test_a_step_gives_what_torch_does(plan, size):
     network, x, other = folded(TINY), noise(2, *size, 16).half(), noise(2, *size, 16).half()
     x[..., 8:] = 0
     y, part = torch.full_like(x, torch.nan), torch.full_like(x, torch.nan)
-    block, weights = network.get_submodule("B1"), fused._blocks[0]
+    block, weights = network.get_submodule("B1"), fused._weights.blocks[0]
     fused._conv3x3(x, weights.refine[0], y, slope=0.05, add=other, distil=weights.distil[0], part=part)
     picture = x[..., :8].permute(0, 3, 1, 2).float()
     want = F.leaky_relu(block.c1_r(picture), 0.05) + other[..., :8].permute(0, 3, 1, 2).float()
@@ -82,7 +82,7 @@ def test_esa_gives_what_torch_does(size):
     picture = x[..., :8].permute(0, 3, 1, 2).float()
     near, y = torch.zeros_like(x), torch.empty_like(x)
     near[..., :2] = esa.conv1(picture).permute(0, 2, 3, 1)
-    fused._attend(fused._blocks[0].esa, x, near, y, None)
+    fused._attend(fused._weights.blocks[0].esa, x, near, y, None)
     torch.testing.assert_close(y[..., :8].permute(0, 3, 1, 2).float(), esa(picture), rtol=0, atol=1e-3)
 
 

@@ -188,6 +188,7 @@ def test_parts_are_encoded_as_files_are(tmp_path, codec):
                     with PartSink(tmp_path / "part", source, plan, size) as part_sink:
                         for frame in part.items():
                             part_sink.write(enlarged(frame, plan.encoding.format, plan.encoding.color))
+                        list(part_sink.drain())
                         assert part_sink.finish() == sink.header
                     for packet in joined([tmp_path / "part"], part_sink.packets.delay, 40):
                         sink.join(packet)

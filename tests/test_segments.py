@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import av
 import pytest
@@ -24,6 +24,7 @@ from rfdn_stream.jobs import work
 from rfdn_stream.jobs.journal import Done, Journal
 from rfdn_stream.jobs.lock import locked
 from rfdn_stream.jobs.plan import job_folder, load_plan
+from rfdn_stream.media.part_sink import PartSink
 from support import save_tiny
 
 SEGMENTS = 8
@@ -434,6 +435,51 @@ def test_what_a_worker_makes_depends_on_nothing_it_did_before(half_done, clip, t
     for segment in plan.segments[2:4]:
         with work.Worker(plan) as worker:
             assert (worker.work(segment), plan.path(segment).read_bytes()) == wanted[segment.index]
+
+
+def test_an_encoder_is_drained_while_the_next_segment_is_under_way(half_done, monkeypatch):
+    """A drain begins once a frame of the next segment is written, and is told of before that one's end."""
+    plan, next_begun, drain = load_plan(half_done), threading.Event(), PartSink.drain
+    wanted, heard = Journal(half_done / "journal").done, []
+
+    def late(self):
+        assert next_begun.wait(60)
+        yield from drain(self)
+
+    def progress(segment, stages):
+        heard.append(segment.index)
+        if segment.index == 1:
+            next_begun.set()
+            time.sleep(0 if "0 is whole" in heard else 1)  # longer than a drain of five frames
+
+    monkeypatch.setattr(PartSink, "drain", late)
+    with work.Worker(plan) as worker, closing(worker.work_through(plan.segments[:2], progress)) as all_done:
+        for done in all_done:
+            assert done == wanted[done.index]
+            heard.append(f"{done.index} is whole")
+    assert heard.index("0 is whole") < len(heard) - 2
+    assert [each for each in heard if each != "0 is whole"] == [0] * 5 + [1] * 5 + ["1 is whole"]
+
+
+def test_a_drain_is_left_where_all_work_ends(half_done, monkeypatch):
+    plan, draining, given, drain = load_plan(half_done), threading.Event(), [], PartSink.drain
+
+    def slow(self):
+        for _ in drain(self):
+            given.append(self)
+            draining.set()
+            time.sleep(0.5)
+            yield
+
+    def progress(segment, stages):
+        if segment.index == 1 and draining.wait(60):
+            raise StoppedError
+
+    monkeypatch.setattr(PartSink, "drain", slow)
+    with work.Worker(plan) as worker, pytest.raises(StoppedError):
+        list(worker.work_through(plan.segments, progress))
+    assert len(given) == 1
+    assert not list(half_done.glob("*.part"))
 
 
 @pytest.mark.parametrize("reuse", ["frames", "regions"])

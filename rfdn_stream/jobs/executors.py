@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,10 +46,5 @@ class SerialExecutor:
     def run(self, plan: JobPlan, segments: Sequence[Segment], progress: Progress) -> Generator[Done]:
         if not segments:
             return
-        with Worker(plan, job=self.job) as worker:
-            for segment in segments:
-
-                def told(stages: Stages, segment: Segment = segment) -> None:
-                    progress(segment, stages)
-
-                yield worker.work(segment, told)
+        with Worker(plan, job=self.job) as worker, closing(worker.work_through(segments, progress)) as done:
+            yield from done

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import Self
 
-from rfdn_stream.errors import MediaError, ModelError, UsageError
+from rfdn_stream.errors import MediaError, ModelError, RfdnError, UsageError
 from rfdn_stream.jobs.journal import Done
 from rfdn_stream.jobs.opened import Opened, is_same_kind, opened
 from rfdn_stream.jobs.plan import Fingerprint, JobPlan, Segment
 from rfdn_stream.media.part import Part
 from rfdn_stream.media.part_sink import PartSink
-from rfdn_stream.pipeline import Stages, run
+from rfdn_stream.pipeline import Stages, written
 
 
 class Worker:
@@ -68,37 +70,98 @@ class Worker:
         Raises:
             RfdnError: it cannot be done; nothing was left that looks whole.
         """
-        job, upscaler, encoding = self._job, self._job.upscaler, self._job.output.encoding
+        under_way = _UnderWay(self._plan, self._job, segment)
+        with closing(under_way.frames()) as frames:
+            for stages in frames:
+                progress(stages)
+        return under_way.finish()
+
+    def work_through(self, segments: Iterable[Segment], progress: Callable[[Segment, Stages], None]) -> Generator[Done]:
+        """`work` for one segment after the other, of which two overlap: an encoder gives the frames that it still
+        holds, fifty perhaps, on a thread of its own, while decoder and network are at the next segment already.
+
+        What is whole is given as soon as it is, a frame later at most. Closing the iterator ends all work.
+
+        Raises:
+            RfdnError: a segment cannot be done; those before it were given.
+        """
+        stopped = Event()
+        ending: Future[Done] | None = None  # one at a time is given its end, so that no more than two encoders are open
+        with ThreadPoolExecutor(1, "drain") as thread:
+            try:
+                for segment in segments:
+                    under_way = _UnderWay(self._plan, self._job, segment)
+                    with closing(under_way.frames()) as frames:
+                        for stages in frames:
+                            progress(segment, stages)
+                            if ending is not None and ending.done():
+                                whole, ending = ending, None
+                                yield whole.result()
+                    before, ending = ending, thread.submit(under_way.finish, stopped.is_set)
+                    if before is not None:
+                        yield before.result()
+                if ending is not None:
+                    whole, ending = ending, None
+                    yield whole.result()
+            except RfdnError:
+                if ending is not None:
+                    yield ending.result()
+                raise
+            finally:
+                stopped.set()
+
+
+class _UnderWay:
+    """A segment that is worked on: first `frames`, to their end, and then `finish`, on any thread."""
+
+    def __init__(self, plan: JobPlan, job: Opened, segment: Segment) -> None:
+        self._plan, self._job, self._segment = plan, job, segment
+        begin = None if segment.begin is None else (segment.begin, segment.dts)
+        self._part = Part(job.source, begin, segment.before, segment.end)
+        self._sink = PartSink(plan.path(segment), job.source, job.output, job.size)
+
+    def frames(self) -> Generator[Stages]:
+        """Decodes, enlarges and encodes; after each frame gives where the time went so far. To be closed."""
+        upscaler, encoding = self._job.upscaler, self._job.output.encoding
         check_source(self._plan)
         upscaler.forget()
         reused, kept = upscaler.work.reused, upscaler.work.kept
-        begin = None if segment.begin is None else (segment.begin, segment.dts)
-        part = Part(job.source, begin, segment.before, segment.end)
-        with PartSink(self._plan.path(segment), job.source, job.output, job.size) as sink:
-            run(
-                part,
-                upscaler,
-                sink,
-                (encoding.format, encoding.color),
-                lambda frame, stages: progress(stages),
-                sink.surface,
-            )
+        with ExitStack() as stack:
+            sink = stack.enter_context(self._sink)
+            stages, output = Stages(), (encoding.format, encoding.color)
+            for _ in stack.enter_context(closing(written(self._part, upscaler, sink, output, sink.surface, stages))):
+                yield stages
             check_source(self._plan)
+            self._reused, self._kept = upscaler.work.reused - reused, upscaler.work.kept - kept
+            self._open = stack.pop_all()
+
+    def finish(self, stopped: Callable[[], bool] = lambda: False) -> Done:
+        """Has the encoder give what it still holds, and makes the file whole.
+
+        Raises:
+            CancelledError: `stopped` said so.
+            MediaError: it cannot be made whole.
+        """
+        sink, part = self._sink, self._part
+        with self._open:
+            for _ in sink.drain():
+                if stopped():
+                    raise CancelledError
             header = sink.finish().hex()
         if header != (self._plan.header or header):
             raise MediaError(f"{sink.report.codec} began a segment otherwise than the whole video; please report this")
         if sink.report.frames != part.frames:
             raise MediaError(f"{part.frames} frames were decoded but {sink.report.frames} written; please report this")
         return Done(
-            segment.index,
+            self._segment.index,
             sink.report.frames,
             sink.packets.delay,
             sink.packets.bytes,
             sink.packets.checksum,
             header,
             part.findings,
-            upscaler.work.reused - reused,
-            upscaler.work.kept - kept,
+            self._reused,
+            self._kept,
         )
 
 

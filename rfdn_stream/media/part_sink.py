@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -61,13 +62,17 @@ class PartSink:
         """Parts hold nothing but pictures."""
         raise MediaError("a part of a video takes no packets of other streams")
 
+    def drain(self) -> Iterator[None]:
+        """Has the encoder give the frames that it still holds, one at a step. To be run through before `finish`."""
+        for packet in self._encoder.drain():
+            self.packets.add(packet)
+            yield
+
     def finish(self) -> bytes:
-        """Drains the encoder and completes the file.
+        """Completes the file.
 
         Returns:
             What the encoder says before its first packet (extradata), the same for every part.
         """
-        for packet in self._encoder.drain():
-            self.packets.add(packet)
         self.packets.finish()
         return bytes(self._encoder.video.codec_context.extradata or b"")

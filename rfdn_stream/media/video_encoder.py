@@ -174,28 +174,25 @@ class VideoEncoder:
         picture.pts, picture.time_base, picture.duration = pts, report.time_base, duration
         return list(self._encoded(picture))
 
-    def drain(self) -> list[Packet[VideoStream]]:
-        """The last packets.
+    def drain(self) -> Iterator[Packet[VideoStream]]:
+        """The last packets, each as soon as the encoder has it; to be run through.
 
         Raises:
             MediaError: frames did not come out of the encoder again.
         """
         if not self.report.frames:
             raise MediaError("no frame was written")
-        packets = list(self._encoded(None))
+        yield from self._encoded(None)
         if self._durations:
             raise MediaError(f"{len(self._durations)} frames went into {self.report.codec} and did not come out")
-        return packets
 
     def _ticks(self, value: int, time_base: Fraction) -> int:
         return value if time_base == self.report.time_base else round(value * time_base / self.report.time_base)
 
     def _encoded(self, picture: VideoFrame | None) -> Iterator[Packet[VideoStream]]:
-        try:
-            packets = self.video.encode(picture)
-        except av.FFmpegError as error:
-            raise MediaError(f"{self.report.codec} failed at frame {self.report.frames}: {error.strerror}") from error
-        for packet in packets:
+        packets = self.video.codec_context.encode_lazy(picture)
+        while (packet := self._next(packets)) is not None:
+            packet.stream = self.video
             duration = self._durations.pop(packet.pts, None) if packet.pts is not None else None
             if duration is None or packet.pts is None:
                 raise MediaError(f"{self.report.codec} made a packet at {packet.pts} that no frame asked for")
@@ -206,6 +203,12 @@ class VideoEncoder:
             if self.report.frames <= 2 and picture is None:
                 packet.dts = packet.pts  # x265 makes one up, far from any time, for so few frames
             yield packet
+
+    def _next(self, packets: Iterator[Packet[VideoStream]]) -> Packet[VideoStream] | None:
+        try:
+            return next(packets, None)
+        except av.FFmpegError as error:
+            raise MediaError(f"{self.report.codec} failed at frame {self.report.frames}: {error.strerror}") from error
 
 
 def _with_message(packet: Packet[Any], codec: str, message: bytes) -> Packet[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -180,7 +180,7 @@ class VideoFileSink:
             if not set_display_size(self.path, round(width * ratio), height):
                 self.notes.append(f"the pixel aspect ratio {ratio} could not be written")
 
-    def _mux_video(self, packets: list[Packet[VideoStream]]) -> None:
+    def _mux_video(self, packets: Iterable[Packet[VideoStream]]) -> None:
         with self._writing():
             if not self._started:
                 self._start()

@@ -31,7 +31,7 @@ RATE = 25
 BT709 = ColorSpec("bt709")
 # How often a clip is blurred, and how often it is noisy, before it is encoded; the strongest of each: standard
 # deviations in LR pixels, and in codes of 255.
-BLURRED, BLUR = 0.25, 0.8
+BLURRED, BLUR = 0.0, 0.8
 NOISY, NOISE = 0.25, 5.0
 PRESETS = ("veryfast", "faster", "fast", "medium")
 KEYFRAMES = (4, 12, 250)  # frames between keyframes, at most
