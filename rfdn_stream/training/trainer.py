@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -142,8 +143,10 @@ class Trainer:
 
     def loss(self) -> float:
         """The mean loss since the last `forget_loss`; TrainingError where it, or a weight, is no finite number."""
-        mean = float(self._total) / max(1, self._count)
-        if not (mean - mean == 0 and all(bool(w.isfinite().all()) for w in self._weights)):
+        norms = torch.stack(torch._foreach_norm(self._weights))
+        total, weights = torch.stack([self._total, norms.sum()]).tolist()  # waits for a card once
+        mean: float = total / max(1, self._count)
+        if not (math.isfinite(mean) and math.isfinite(weights)):
             raise TrainingError(f"the loss or a weight is no longer a finite number at step {self.step}")
         return mean
 
