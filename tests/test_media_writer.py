@@ -4,6 +4,7 @@ import os
 import resource
 import zlib
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -184,6 +185,23 @@ def test_closed_captions_survive(tmp_path, captioned, codec):
         captions = [frame.origin.side_data.get(Type.A53_CC) for frame in frames]
         assert sum(frame.origin.key_frame for frame in frames) == 1, "the source's keyframes became the encoder's"
         assert all(caption is not None and b"\xfc\x94\x2c" in bytes(caption) for caption in captions)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for the threads of this process")
+def test_av1_takes_no_place_before_the_rest_of_the_machine(tmp_path):
+    """SVT-AV1 would, with all of its threads, where it may: as root."""
+    policies = lambda: {os.sched_getscheduler(int(task)) for task in os.listdir("/proc/self/task")}  # noqa: E731
+    source = make_clip(tmp_path / "in.mkv", frames=2, size=(64, 64))
+    before, threads = policies(), len(os.listdir("/proc/self/task"))
+    with open_source(source) as opened:
+        plan = plan_output(opened, tmp_path / "out.mkv", EncodeOptions(codec="libsvtav1", preset="12"))
+        with VideoFileSink(tmp_path / "out.mkv", opened, plan, (64, 64)) as sink:
+            assert len(os.listdir("/proc/self/task")) > threads
+            assert policies() == before == {os.SCHED_OTHER}
+            for frame in opened.items():
+                sink.write(frame)
+            sink.finish()
+            assert policies() == {os.SCHED_OTHER}
 
 
 def test_writing_leaves_the_sources_pictures_alone(tmp_path, captioned):

@@ -517,6 +517,13 @@ def test_short_videos_go_in_one_go(job, clip, tmp_path):
     assert not [each for each in reporter.heard if isinstance(each, tuple) and each[0] == "segments"]
 
 
+def test_a_long_source_is_read_through_with_a_word(job, clip, monkeypatch):
+    monkeypatch.setattr("rfdn_stream.jobs.file.LONG", clip.stat().st_size)
+    reporter = StopAfter(None)
+    job(clip, reporter=reporter)
+    assert "reading 0.0 GB to find the keyframes where it can be cut" in reporter.heard
+
+
 def test_a_pipe_goes_in_one_go_and_is_told(job, clip, tmp_path, caplog):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

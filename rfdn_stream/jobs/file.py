@@ -31,6 +31,8 @@ from rfdn_stream.media.cuts import Cuts, find_cuts
 from rfdn_stream.media.naming import Images
 from rfdn_stream.media.y4m import STDOUT
 
+LONG = 1 << 30  # bytes of a source whose packets take a while to be read through
+
 
 @dataclass(frozen=True)
 class Result:
@@ -258,7 +260,7 @@ def _upscale_video(
         with locked(folder):
             return finish(resume_job(Path(str(doors.source)), request, folder), executor())
     with opened(doors, request, reporter) as job:
-        cuts = _cuts(job, request)
+        cuts = _cuts(job, request, reporter)
         if cuts.reason or not (cuts.at or request.segment == 0):
             if cuts.reason:
                 reporter.note(f"in one go, and to be begun anew if it is interrupted: {cuts.reason}")
@@ -268,10 +270,13 @@ def _upscale_video(
             return finish(plan, executor(job))
 
 
-def _cuts(job: Opened, request: Request) -> Cuts:
+def _cuts(job: Opened, request: Request, reporter: Reporter) -> Cuts:
     """Where the source is cut; bare samples and images have no keyframes."""
     if isinstance(job.doors.source, Images) or request.raw is not None:
         return Cuts()
+    source = Path(job.source.path)
+    if source.is_file() and (size := source.stat().st_size) >= LONG:
+        reporter.note(f"reading {size / 1e9:.1f} GB to find the keyframes where it can be cut")
     return find_cuts(job.source, request.segment)
 
 

@@ -5,7 +5,6 @@ Whoever writes a file and whoever writes a part of one for later encode by this,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from rfdn_stream.media.passthrough import LABELS, MOV_FAMILY, stream_tags
 from rfdn_stream.media.probe import scaled_matrix
 from rfdn_stream.media.shape import even_size, pixel_aspect_ratio
 from rfdn_stream.media.source import Source
+from rfdn_stream.media.steady import open_encoder
 from rfdn_stream.media.tags import ColorTags
 from rfdn_stream.media.verify import SinkReport
 
@@ -80,8 +80,6 @@ class VideoEncoder:
         """Gives the output the stream that the packets are for, with all that its header says."""
         source, report, encoding = self._source, self.report, self._plan.encoding
         options = encoding.with_hdr(StaticHdr.of(source.first.origin), report.size)
-        if encoding.codec == "libsvtav1":
-            os.environ.setdefault("SVT_LOG", "1")  # its only way to be quiet: errors only
         video = output.add_stream(encoding.codec, rate=source.info.rate, options=options)
         assert isinstance(video, VideoStream)
         self.video, context = video, video.codec_context
@@ -124,7 +122,7 @@ class VideoEncoder:
             if isinstance(self._feed, CardFeed):
                 try_encoding(*trial)
                 return False
-            self.video.codec_context.open()
+            open_encoder(self.video.codec_context)
         except av.FFmpegError as error:
             if self._plan.encoding.on_card is None:
                 raise

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import cast
 
 import av
+import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from rfdn_stream.evaluation.resize import Picture, bicubic
@@ -27,12 +29,17 @@ from rfdn_stream.training.degrade import degrade, draw
 
 Pair = tuple[Picture, Picture]
 
-RECIPE = 1  # raised whenever the same number gives another clip
+RECIPE = 2  # raised whenever the same number gives another clip
 FRAMES, KEPT = 8, 3  # of a clip: encoded, and kept, for neighbours teach nearly the same
 FIRST, EVERY, MOST = 64, 4, 8000  # clips at the first step, steps until there is one more, and the last number
 WORTH_A_PROCESS = 16  # clips; a process takes seconds to start
 FARTHEST = 2.0  # how much smaller than the picture a clip may show it
 SPEED = 6.0  # HR pixels a frame that the view moves by, at most
+WARPED, WARP, BENDS = (
+    0.5,
+    1.0,
+    5,
+)  # how often the picture bends, by how many HR pixels a frame, at so many places a side
 CLIPS, STILLS = 1, 2  # what random numbers are for, beside the seed
 
 
@@ -108,20 +115,33 @@ class Clips:
         return np.concatenate([frames[index].ravel() for frames in (decoded, hr) for index in kept])
 
     def _views(self, rng: np.random.Generator) -> list[Picture]:
-        """HR frames of a view that pans, and zooms out, over a picture; never nearer than its own pixels."""
+        """HR frames of a view that pans, zooms out and bends, over a picture; never nearer than its own pixels."""
         index, row, column = map(int, self._crops.training[rng.integers(len(self._crops.training))])
         picture, size = self._crops.picture(index)[1], self._side * self._scale
         farthest = min(FARTHEST, min(picture.shape[:2]) / size)
         near = rng.uniform(1, farthest) if rng.random() < 0.5 else 1.0
         far = min(farthest, near * rng.uniform(1, 1.15)) if rng.random() < 0.3 else near
         velocity = rng.uniform(-SPEED, SPEED, 2) if rng.random() < 0.8 else np.zeros(2)
+        bend = rng.normal(0, WARP, (BENDS, BENDS, 2)) if rng.random() < WARPED else None
         views = []
         for time_, zoom in enumerate(np.linspace(near, far, FRAMES)):
             window = round(size * zoom)
             place = np.array([row, column]) * self._scale + velocity * zoom * time_
             top, left = np.clip(np.round(place), 0, np.array(picture.shape[:2]) - window).astype(int)
-            views.append(bicubic(picture[top : top + window, left : left + window], size, size))
+            view = picture[top : top + window, left : left + window]
+            if bend is not None:
+                view = _bent(view, bend * zoom * (time_ - FRAMES / 2))
+            views.append(bicubic(view, size, size))
         return views
+
+
+def _bent(picture: Picture, shifts: npt.NDArray[np.float64]) -> Picture:
+    """A picture whose pixels moved by `shifts` [n, n, (x, y)], smoothly in between: no codec predicts that well."""
+    height, width = picture.shape[:2]
+    across, down = cv2.split(cv2.resize(shifts.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC))
+    across += np.arange(width, dtype=np.float32)
+    down += np.arange(height, dtype=np.float32)[:, None]
+    return cast(Picture, cv2.remap(picture, across, down, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101))
 
 
 _worker: Clips  # of a process that makes clips and nothing else

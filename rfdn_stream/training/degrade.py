@@ -31,7 +31,7 @@ RATE = 25
 BT709 = ColorSpec("bt709")
 # How often a clip is blurred, and how often it is noisy, before it is encoded; the strongest of each: standard
 # deviations in LR pixels, and in codes of 255.
-BLURRED, BLUR = 0.0, 0.8
+BLURRED, BLUR = 0.15, 0.45
 NOISY, NOISE = 0.25, 5.0
 PRESETS = ("veryfast", "faster", "fast", "medium")
 KEYFRAMES = (4, 12, 250)  # frames between keyframes, at most
@@ -74,7 +74,7 @@ def draw(rng: np.random.Generator) -> Degradation:
         format=str(rng.choice(list(formats), p=list(formats.values()))),
         color=ColorSpec("bt601" if bt601 else "bt709"),
         options={"g": str(rng.choice(KEYFRAMES)), **options},
-        blur=float(rng.uniform(0.3, BLUR)) if rng.random() < BLURRED else 0.0,
+        blur=float(rng.uniform(0.2, BLUR)) if rng.random() < BLURRED else 0.0,
         noise=float(rng.uniform(1.0, NOISE)) if rng.random() < NOISY else 0.0,
     )
 

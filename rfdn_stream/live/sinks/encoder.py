@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -33,6 +32,7 @@ from rfdn_stream.media.output import holds
 from rfdn_stream.media.passthrough import LABELS, MOV_FAMILY, TS_CODECS, has_flag
 from rfdn_stream.media.reader import CopiedPacket
 from rfdn_stream.media.shape import even_size
+from rfdn_stream.media.steady import open_encoder
 from rfdn_stream.media.tags import ColorTags
 
 if TYPE_CHECKING:
@@ -209,8 +209,6 @@ class LiveEncoder:
     def _add_video(self, info: VideoInfo) -> None:
         encoding, codec = self._encoding, self._encoding.codec
         options = self._options()
-        if codec == "libsvtav1":
-            os.environ.setdefault("SVT_LOG", "1")  # its only way to be quiet: errors only
         video = self._output.add_stream(codec, rate=info.rate, options=options)
         assert isinstance(video, VideoStream)
         context = video.codec_context
@@ -251,7 +249,7 @@ class LiveEncoder:
     def _open_codec(self) -> None:
         encoding = self._encoding
         try:
-            self._video.codec_context.open()
+            open_encoder(self._video.codec_context)
         except (av.FFmpegError, ValueError) as error:
             size = f"{self._size[0]}x{self._size[1]}"
             if encoding.codec.endswith("_nvenc") and isinstance(error, av.FFmpegError):
