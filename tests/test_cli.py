@@ -160,7 +160,7 @@ def test_ctrl_c_ends_within_a_second_and_leaves_nothing(tmp_path, how):
 
 def test_models_are_listed():
     text = rfdn_stream("models", env={**os.environ, "COLUMNS": "200"}).stdout
-    for fact in ("erfdn-x2-video", "erfdn-x2-clean", "erfdn-x4-official", "417,212", "433,448", "MIT", "x4", "37.281"):
+    for fact in ("erfdn-x2-video", "erfdn-x2-clean", "erfdn-x4-official", "417,212", "433,448", "MIT", "x4", "37.335"):
         assert fact in text
     assert "models fetch erfdn-x4-official" in text
     assert_refused(rfdn_stream("models", "fetch", "nothing"), 2, "there is no model 'nothing'")
