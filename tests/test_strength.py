@@ -18,7 +18,7 @@ from rfdn_stream.nets.catalogue import open_model
 from rfdn_stream.upscaler import Upscaler
 from support import EXAMPLES, assert_frames_equal, random_frame
 
-CLEAN, VIDEO = "erfdn-x2-base", "erfdn-x2-video"
+CLEAN, VIDEO = "erfdn-x2-clean", "erfdn-x2-video"
 
 
 def enlarged(frame, model, **options):

@@ -96,7 +96,7 @@ def upscale_command(
         float | None,
         typer.Option(
             metavar="0..1",
-            help="Instead of a model: 0 = keep all detail (erfdn-x2-base), 1 = clean what encoders leave "
+            help="Instead of a model: 0 = keep all detail (erfdn-x2-clean), 1 = clean what encoders leave "
             "(erfdn-x2-video), or between. [dim]Default: the model for what IN is.[/]",
             rich_help_panel=WHAT,
         ),
