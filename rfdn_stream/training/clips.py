@@ -35,11 +35,8 @@ FIRST, EVERY, MOST = 64, 4, 8000  # clips at the first step, steps until there i
 WORTH_A_PROCESS = 16  # clips; a process takes seconds to start
 FARTHEST = 2.0  # how much smaller than the picture a clip may show it
 SPEED = 6.0  # HR pixels a frame that the view moves by, at most
-WARPED, WARP, BENDS = (
-    0.5,
-    1.0,
-    5,
-)  # how often the picture bends, by how many HR pixels a frame, at so many places a side
+WARPED, WARP = 0.5, 1.0  # how often the picture bends, and by how many HR pixels a frame (standard deviation)
+BENDS = 5  # places a side that move by themselves
 CLIPS, STILLS = 1, 2  # what random numbers are for, beside the seed
 
 
