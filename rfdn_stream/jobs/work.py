@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
-from threading import Event
+from threading import Semaphore
 from types import TracebackType
 from typing import Self
 
@@ -77,16 +78,17 @@ class Worker:
         return under_way.finish()
 
     def work_through(self, segments: Iterable[Segment], progress: Callable[[Segment, Stages], None]) -> Generator[Done]:
-        """`work` for one segment after the other, of which two overlap: an encoder gives the frames that it still
-        holds, fifty perhaps, on a thread of its own, while decoder and network are at the next segment already.
+        """`work` for one segment after the other.
 
-        What is whole is given as soon as it is, a frame later at most. Closing the iterator ends all work.
+        Two overlap, unless a network fills the processor: what an encoder still holds, fifty frames perhaps, it gives
+        while decoder and card are at the next segment already. That takes the memory of a second encoder. What is whole
+        is given as soon as it is, a frame later at most. Closing the iterator ends all work.
 
         Raises:
             RfdnError: a segment cannot be done; those before it were given.
         """
-        stopped = Event()
-        ending: Future[Done] | None = None  # one at a time is given its end, so that no more than two encoders are open
+        beside = 0 if self._job.upscaler.fills_processor else 1
+        endings: deque[_Ending] = deque()
         with ThreadPoolExecutor(1, "drain") as thread:
             try:
                 for segment in segments:
@@ -94,21 +96,60 @@ class Worker:
                     with closing(under_way.frames()) as frames:
                         for stages in frames:
                             progress(segment, stages)
-                            if ending is not None and ending.done():
-                                whole, ending = ending, None
-                                yield whole.result()
-                    before, ending = ending, thread.submit(under_way.finish, stopped.is_set)
-                    if before is not None:
-                        yield before.result()
-                if ending is not None:
-                    whole, ending = ending, None
-                    yield whole.result()
+                            if endings and endings[0].step():
+                                yield endings.popleft().result()
+                    endings.append(_Ending(under_way, thread))
+                    while len(endings) > beside:
+                        yield endings.popleft().result()
+                while endings:
+                    yield endings.popleft().result()
             except RfdnError:
-                if ending is not None:
-                    yield ending.result()
+                while endings:
+                    yield endings.popleft().result()
                 raise
             finally:
-                stopped.set()
+                for ending in endings:
+                    ending.stop()
+
+
+class _Ending:
+    """A segment whose encoder gives what it still holds, on a thread: a frame for each that the next encoder takes.
+
+    At that pace the two hold as many frames as one does, and the one's work fills the time in which the other, that
+    has yet to look ahead, leaves processors idle.
+
+    Args:
+        under_way: at the end of its frames.
+        thread: where it is finished.
+    """
+
+    LONGEST_STEP = 0.2  # seconds; where the next segment's frames take longer, this one is soon whole all the same
+
+    def __init__(self, under_way: _UnderWay, thread: ThreadPoolExecutor) -> None:
+        self._steps, self._hurried, self._stopped = Semaphore(0), False, False
+        self._done: Future[Done] = thread.submit(under_way.finish, self._wait)
+
+    def step(self) -> bool:
+        """Lets it go on by a frame; whether it came to its end, so that `result` will not wait."""
+        self._steps.release()
+        return self._done.done()
+
+    def result(self) -> Done:
+        """Has it come to its end at once, and waits for that; raises as `_UnderWay.finish`."""
+        self._hurried = True
+        self._steps.release()
+        return self._done.result()
+
+    def stop(self) -> None:
+        """Leaves it at its next frame."""
+        self._stopped = True
+        self._steps.release()
+
+    def _wait(self) -> None:
+        if not self._hurried:
+            self._steps.acquire(timeout=self.LONGEST_STEP)
+        if self._stopped:
+            raise CancelledError
 
 
 class _UnderWay:
@@ -135,18 +176,20 @@ class _UnderWay:
             self._reused, self._kept = upscaler.work.reused - reused, upscaler.work.kept - kept
             self._open = stack.pop_all()
 
-    def finish(self, stopped: Callable[[], bool] = lambda: False) -> Done:
+    def finish(self, wait: Callable[[], None] = lambda: None) -> Done:
         """Has the encoder give what it still holds, and makes the file whole.
 
+        Args:
+            wait: called after each frame.
+
         Raises:
-            CancelledError: `stopped` said so.
             MediaError: it cannot be made whole.
+            Whatever `wait` raises; then it is not whole.
         """
         sink, part = self._sink, self._part
         with self._open:
             for _ in sink.drain():
-                if stopped():
-                    raise CancelledError
+                wait()
             header = sink.finish().hex()
         if header != (self._plan.header or header):
             raise MediaError(f"{sink.report.codec} began a segment otherwise than the whole video; please report this")
