@@ -29,9 +29,9 @@ from rfdn_stream.training.degrade import degrade, draw
 
 Pair = tuple[Picture, Picture]
 
-RECIPE = 2  # raised whenever the same number gives another clip
-FRAMES, KEPT = 8, 3  # of a clip: encoded, and kept, for neighbours teach nearly the same
-FIRST, EVERY, MOST = 64, 4, 8000  # clips at the first step, steps until there is one more, and the last number
+RECIPE = 3  # raised whenever the same number gives another clip
+FRAMES, KEPT = 12, 3  # of a clip: encoded, and kept, for neighbours teach nearly the same
+FIRST, EVERY, MOST = 64, 3, 8000  # clips at the first step, steps until there is one more, and the last number
 WORTH_A_PROCESS = 16  # clips; a process takes seconds to start
 FARTHEST = 2.0  # how much smaller than the picture a clip may show it
 SPEED = 6.0  # HR pixels a frame that the view moves by, at most

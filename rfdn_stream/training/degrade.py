@@ -85,16 +85,16 @@ Drawn = tuple[str, dict[str, float], dict[str, str]]
 
 def _x264(rng: np.random.Generator) -> Drawn:
     options = {
-        "crf": f"{rng.uniform(15, 32):.1f}",
+        "crf": f"{rng.uniform(15, 34):.1f}",
         "preset": str(rng.choice(PRESETS)),
         "x264-params": ":".join(x264_params()),
     }
-    return "h264", {"yuv420p": 0.9, "yuv422p": 0.04, "yuv444p": 0.06}, options
+    return "h264", {"yuv420p": 0.8, "yuv422p": 0.05, "yuv444p": 0.15}, options
 
 
 def _x265(rng: np.random.Generator) -> Drawn:
     options = {
-        "crf": f"{rng.uniform(16, 32):.1f}",
+        "crf": f"{rng.uniform(16, 33):.1f}",
         "preset": str(rng.choice(PRESETS[:2])),
         "x265-params": "log-level=error:info=0:pools=none:frame-threads=1",
     }
