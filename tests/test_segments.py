@@ -115,8 +115,8 @@ def half_done(job, clip, tmp_path):
 # --- whatever ends it -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("strength", "jobs"), [(1.0, 10), (0.0, 4)], ids=["network", "overlapping"])
-def test_killed_at_thirty_random_moments(clip, tiny_model, tmp_path, strength, jobs):
+@pytest.mark.parametrize(("strength", "jobs", "late"), [(1, 10, 0.2), (0, 4, 0.05)], ids=["network", "overlapping"])
+def test_killed_at_thirty_random_moments(clip, tiny_model, tmp_path, strength, jobs, late):
     """Each job is killed three times, each time where it happens to be, and then goes on to its end."""
     options = {"model": tiny_model, "preset": "veryfast", "segment": 0.1, "engine": "torch", "strength": strength}
     lengths, moments, ends = [], random.Random(0), 0
@@ -134,7 +134,7 @@ def test_killed_at_thirty_random_moments(clip, tiny_model, tmp_path, strength, j
             process = job_process.start(clip, out, **options)
             while process.is_alive() and (not journal.exists() or journal.read_bytes().count(b"\n") < whole):
                 time.sleep(0.001)
-            process.join(moments.uniform(0, 0.2) * lengths[1])
+            process.join(moments.uniform(0, late) * lengths[1])
             process.kill()
             process.join()
             if out.exists():  # it was faster
@@ -491,7 +491,7 @@ def test_two_encoders_hold_no_more_frames_than_one(half_done, overlapping, monke
     with work.Worker(plan) as worker, closing(worker.work_through(plan.segments[:2], progress)) as all_done:
         assert [done.index for done in all_done] == [0, 1]
     assert len(given) == 10
-    assert seen == [0] * 5
+    assert max(seen) <= 0
 
 
 def test_no_second_encoder_is_opened_where_a_network_fills_the_processor(half_done, monkeypatch):
