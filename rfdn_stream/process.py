@@ -43,7 +43,7 @@ def keep_small_blocks(size: int = KEPT_BLOCK, kept: int = KEPT) -> bool:
     the processors' time.
 
     Returns:
-        As `return_large_blocks`, which takes the place of this, and this of that.
+        As `return_large_blocks`; of the two, the last one called says from which size on blocks go back.
     """
     return _mallopt({_M_MMAP_THRESHOLD: size, _M_TRIM_THRESHOLD: kept})
 
