@@ -35,9 +35,10 @@ def test_help_names_every_option_and_comes_before_heavy_imports():
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert "HEAVY []" in text.stdout
     for option in (
-        "--model", "--scale", "--from", "--init", "--licence", "--degrade", "--clean-share", "--batch", "--patch",
-        "--cache", "--steps", "--minutes", "--lr", "--schedule", "--halve-every", "--warmup", "--clip", "--ema",
-        "--loss", "--seed", "--device", "--precision", "--evaluate-every", "--save-every", "--dry-run", "--quiet",
+        "--model", "--scale", "--from", "--init", "--licence", "--degrade", "--clean-share", "--sampling",
+        "--batch", "--patch", "--cache", "--steps", "--minutes", "--lr", "--schedule", "--halve-every", "--warmup",
+        "--clip", "--ema", "--loss", "--seed", "--device", "--precision", "--evaluate-every", "--save-every",
+        "--dry-run", "--quiet",
     ):  # fmt: skip
         assert f"{option} " in text.stdout
 
@@ -62,6 +63,7 @@ def test_help_names_every_option_and_comes_before_heavy_imports():
         (["new", "good", "--init", "zero"], 2, "unknown init 'zero'; choose random, bicubic"),
         (["new", "good", "--degrade", "jpeg"], 2, "unknown degrade 'jpeg'; choose clean, video"),
         (["new", "good", "--clean-share", "2"], 2, "clean-share 2.0 is not allowed; take 0 to 1"),
+        (["new", "good", "--sampling", "best"], 2, "unknown sampling 'best'; choose even, detail"),
         (["new", "good", "--batch", "0"], 2, "batch 0 is not allowed; take 1 or more"),
         (["new", "good", "--patch", "8"], 2, "patch 8 is not allowed; take 15 or more"),
         (["new", "good", "--patch", "999"], 2, "at least 2000x2000 pixels are needed"),

@@ -105,12 +105,39 @@ def test_held_out_pictures_are_never_trained_on(photos, cache):
     assert hr.shape == (2 * lr.shape[0], 2 * lr.shape[1], 3)
 
 
-def test_held_out_video_frames_are_worn(photos, cache):
-    clean, video = (open_batches(options(photos, cache, degrade=d), print).held_out[0] for d in ("clean", "video"))
-    height, width = video[0].shape[:2]
-    np.testing.assert_array_equal(clean[1][: 2 * height, : 2 * width], video[1])
-    difference = np.abs(clean[0][:height, :width].astype(int) - video[0]).mean()
-    assert 0.2 < difference < 15
+def test_held_out_video_is_of_moving_clips_that_are_worn(photos, cache):
+    batches = open_batches(options(photos, cache, degrade="video"), print)
+    assert len(batches.held_out) == 2 * batches.crops.images[1]
+    for lr, hr in batches.held_out:
+        assert lr.shape == (96, 96, 3)
+        difference = np.abs(bicubic(np.ascontiguousarray(hr), 96, 96).astype(int) - lr).mean()
+        assert 0.2 < difference < 15
+    other_seed = open_batches(options(photos, cache, degrade="video", seed=1), print)
+    for mine, same in zip(batches.held_out, other_seed.held_out, strict=True):
+        np.testing.assert_array_equal(mine[0], same[0])
+
+
+def test_crops_are_drawn_as_often_as_they_have_detail(photos, cache):
+    opened = crops.open_crops((photos,), 2, 24, cache, print)
+    assert len(opened.detail) == len(opened.training)
+    for crop, detail in zip(opened.training, opened.detail, strict=True):
+        _, hr = opened.cut(*crop, 96, 96)
+        assert detail == pytest.approx(crops.detail(hr), abs=0.006)
+    drawn = opened.draw(np.random.default_rng(0), 20_000, "detail")
+    shares = np.bincount(drawn, minlength=len(opened.training)) / len(drawn)
+    np.testing.assert_allclose(shares, opened.detail / opened.detail.sum(), atol=0.012)
+    assert opened.detail.max() > 1.5 * opened.detail.min()  # so that even sampling would not do
+    even = np.bincount(opened.draw(np.random.default_rng(0), 20_000, "even"), minlength=len(opened.training))
+    np.testing.assert_allclose(even / 20_000, 1 / len(opened.training), atol=0.012)
+
+
+@pytest.mark.parametrize("degrade", ["clean", "video"])
+def test_sampling_by_detail_is_a_pure_function_of_the_step(photos, cache, tmp_path, degrade):
+    first = open_batches(options(photos, cache, degrade=degrade, sampling="detail"), print)
+    again = open_batches(options(photos, tmp_path, degrade=degrade, sampling="detail"), print)
+    even = open_batches(options(photos, cache, degrade=degrade), print)
+    assert all(torch.equal(one, other) for one, other in zip(first(3), again(3), strict=True))
+    assert not torch.equal(first(3)[0], even(3)[0])
 
 
 def test_the_clips_grow_with_the_steps_alone(monkeypatch):
@@ -170,6 +197,7 @@ def test_unreadable_files_are_passed_over_and_named(photos, tmp_path):
         ({"patch": 4}, "at least 8"),
         ({"degrade": "jpeg"}, "clean or video"),
         ({"clean_share": 2.0}, "from 0 to 1"),
+        ({"sampling": "best"}, "even or detail"),
         ({"seed": -1}, "0 or more"),
     ],
 )

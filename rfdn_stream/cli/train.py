@@ -129,6 +129,15 @@ def train_command(
             metavar="0..1", help="Part of each video batch that is clean. [dim]Default: 0.2.[/]", rich_help_panel=DATA
         ),
     ] = None,
+    sampling: Annotated[
+        str | None,
+        typer.Option(
+            metavar="even|detail",
+            help="How often each part of a picture is drawn: as often as any other, or as it has detail, which pays "
+            "in short runs. [dim]Default: even.[/]",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     batch: Annotated[
         int | None,
         typer.Option(help="Patches a step. [dim]Default: 64; with --minutes 4 or 16.[/]", rich_help_panel=DATA),
@@ -272,6 +281,7 @@ def train_command(
         "licence": licence,
         "degrade": degrade,
         "clean_share": clean_share,
+        "sampling": sampling,
         "batch": batch,
         "patch": patch,
         "steps": steps,

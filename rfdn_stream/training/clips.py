@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 
 from rfdn_stream.evaluation.resize import Picture, bicubic
-from rfdn_stream.training.crops import REPORT_EVERY, Crops, Report, writing
+from rfdn_stream.training.crops import REPORT_EVERY, Crop, Crops, Report, Sampling, writing
 from rfdn_stream.training.degrade import degrade, draw
 
 Pair = tuple[Picture, Picture]
@@ -37,16 +37,16 @@ FARTHEST = 2.0  # how much smaller than the picture a clip may show it
 SPEED = 6.0  # HR pixels a frame that the view moves by, at most
 WARPED, WARP = 0.5, 1.0  # how often the picture bends, and by how many HR pixels a frame (standard deviation)
 BENDS = 5  # places a side that move by themselves
-CLIPS, STILLS = 1, 2  # what random numbers are for, beside the seed
+CLIPS, UNSEEN = 1, 2  # what random numbers are for, beside the seed
 
 
 class Clips:
     """The clips of some pictures, made when they are first needed and kept in a folder. Made by `open_clips`."""
 
-    def __init__(self, crops: Crops, seed: int, folder: Path) -> None:
-        self._crops, self._seed, self._folder = crops, seed, folder
+    def __init__(self, crops: Crops, sampling: Sampling, seed: int, folder: Path) -> None:
+        self._crops, self._sampling, self._seed, self._folder = crops, sampling, seed, folder
         self._side, self._scale = crops.side, crops.scale
-        self._settings = (crops.folder, crops.scale, crops.side), seed, folder  # for other processes
+        self._settings = (crops.folder, crops.scale, crops.side), sampling, seed, folder  # for other processes
 
     @staticmethod
     def count(step: int) -> int:
@@ -105,15 +105,26 @@ class Clips:
     def _make(self, number: int) -> Picture:
         """The samples of a clip: those of its kept LR frames, then of its HR frames."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self._seed, CLIPS, number))))
-        hr = self._views(rng)
-        lr = [bicubic(view, self._side, self._side) for view in hr]
-        decoded = degrade(lr, draw(rng), rng)
+        (crop,) = self._crops.draw(rng, 1, self._sampling)
+        worn, hr = self._film(self._crops.training[crop], rng)
         kept = sorted(rng.choice(FRAMES, KEPT, replace=False))
-        return np.concatenate([frames[index].ravel() for frames in (decoded, hr) for index in kept])
+        return np.concatenate([frames[index].ravel() for frames in (worn, hr) for index in kept])
 
-    def _views(self, rng: np.random.Generator) -> list[Picture]:
+    def unseen(self, crop: Crop, number: int) -> Pair:
+        """LR and HR of a frame of a clip that is never trained on; `number` chooses how it moves and is encoded."""
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((UNSEEN, number))))
+        worn, hr = self._film(crop, rng)
+        index = rng.integers(FRAMES)
+        return worn[index], hr[index]
+
+    def _film(self, crop: Crop, rng: np.random.Generator) -> tuple[list[Picture], list[Picture]]:
+        """FRAMES decoded LR and HR frames of a clip that begins at a crop."""
+        hr = self._views(crop, rng)
+        return degrade([bicubic(view, self._side, self._side) for view in hr], draw(rng), rng), hr
+
+    def _views(self, crop: Crop, rng: np.random.Generator) -> list[Picture]:
         """HR frames of a view that pans, zooms out and bends, over a picture; never nearer than its own pixels."""
-        index, row, column = map(int, self._crops.training[rng.integers(len(self._crops.training))])
+        index, row, column = map(int, crop)
         picture, size = self._crops.picture(index)[1], self._side * self._scale
         farthest = min(FARTHEST, min(picture.shape[:2]) / size)
         near = rng.uniform(1, farthest) if rng.random() < 0.5 else 1.0
@@ -144,22 +155,23 @@ def _bent(picture: Picture, shifts: npt.NDArray[np.float64]) -> Picture:
 _worker: Clips  # of a process that makes clips and nothing else
 
 
-def _start_worker(settings: tuple[tuple[Path, int, int], int, Path]) -> None:
+def _start_worker(settings: tuple[tuple[Path, int, int], Sampling, int, Path]) -> None:
     global _worker
-    crops, seed, folder = settings
+    crops, sampling, seed, folder = settings
     torch.set_num_threads(1)
-    _worker = Clips(Crops(*crops), seed, folder)
+    _worker = Clips(Crops(*crops), sampling, seed, folder)
 
 
 def _work(number: int) -> None:
     _worker.samples(number)
 
 
-def open_clips(crops: Crops, seed: int, cache: Path, report: Report) -> Clips:
+def open_clips(crops: Crops, sampling: Sampling, seed: int, cache: Path, report: Report) -> Clips:
     """The clips of these pictures; those of the first step are made now.
 
     Args:
         crops: the pictures.
+        sampling: how clips choose where in them to begin.
         seed: of the clips.
         cache: where they are kept.
         report: called with sentences on the progress.
@@ -167,18 +179,8 @@ def open_clips(crops: Crops, seed: int, cache: Path, report: Report) -> Clips:
     Raises:
         UsageError, MediaError: the cache cannot be written, or an encoder is missing.
     """
-    versions = hashlib.sha256(repr((av.__version__, av.library_versions, RECIPE)).encode()).hexdigest()[:8]
+    versions = hashlib.sha256(repr((av.__version__, av.library_versions, RECIPE, sampling)).encode()).hexdigest()[:8]
     folder = cache / f"clips-{crops.key.removeprefix('crops-')}-{seed}-{versions}"
-    clips = Clips(crops, seed, folder)
+    clips = Clips(crops, sampling, seed, folder)
     clips.prepare(FIRST, report)
     return clips
-
-
-def still(pair: Pair, number: int) -> Pair:
-    """A held-out picture as a frame of a video that shows nothing else; `number` chooses how it is encoded."""
-    lr, hr = pair
-    height, width = (side - side % 2 for side in lr.shape[:2])
-    scale = hr.shape[0] // lr.shape[0]
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((STILLS, number))))
-    decoded = degrade([np.ascontiguousarray(lr[:height, :width])] * KEPT, draw(rng), rng)
-    return decoded[-1], hr[: height * scale, : width * scale]

@@ -13,6 +13,7 @@ from rfdn_stream.training.network import architecture_of, network_name, options_
 
 CHOICES = {
     "degrade": ("clean", "video"),
+    "sampling": ("even", "detail"),
     "init": ("random", "bicubic"),
     "loss": ("l1", "l2"),
     "schedule": ("halve", "cosine"),
@@ -34,6 +35,7 @@ class TrainConfig:
         init: without `start`: ``random`` weights, or random ones that begin as ``bicubic`` enlargement.
         degrade: ``clean`` = LR by bicubic alone; ``video`` = also through real encoders.
         clean_share: the part of a video batch that is clean all the same.
+        sampling: ``even`` = every crop is drawn as often as any other; ``detail`` = as often as it has detail.
         loss: ``l1``, or ``l2`` for a last stage of fine-tuning.
         steps: updates of the weights.
         minutes: what `steps` was measured to take, where the user gave that; kept for the record.
@@ -55,6 +57,7 @@ class TrainConfig:
     init: str = "random"
     degrade: str = "clean"
     clean_share: float = 0.2
+    sampling: str = "even"
     loss: str = "l1"
     steps: int = 1_000_000
     minutes: float | None = None

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ from rfdn_stream.evaluation.resize import Picture, shrink
 from rfdn_stream.media.probe import VIDEOS
 from rfdn_stream.training.sources import SourceFile, find, pictures, reason, set_aside
 
-RECIPE = 1  # raised whenever the same files give another cache
+RECIPE = 2  # raised whenever the same files give another cache
 LR_SIDE = 96
 # The standard deviation of luma's detail (what a blur of 9 pixels takes away), in codes of 255, below which a crop
 # is flat: sky, paper, defocused backgrounds.
@@ -38,6 +38,13 @@ REPORT_EVERY = 5.0  # seconds
 MOST_THREADS = 8  # that read pictures; each holds one or two of them
 
 Report = Callable[[str], None]
+Sampling = Literal["even", "detail"]
+"""How crops are drawn: all equally often, or each as often as it has detail.
+
+There is little to learn from those that any enlargement makes right. To draw the informative ones more often is what
+SamplingAug does (arXiv 2111.15185): it keeps the share that bicubic enlarges worst. On photographs that error and the
+detail correlate by 0.98.
+"""
 Crop = npt.NDArray[np.int64]
 """Picture, row and column of a crop's top left, in LR pixels."""
 
@@ -55,10 +62,10 @@ class Entry:
 
 @dataclass
 class _About:
-    """What is known of a cache besides its samples; `crops` are (entry, LR row, LR column) of their top left."""
+    """What is known of a cache besides its samples; `crops` are (entry, LR row and column of the top left, detail)."""
 
     pictures: list[Entry] = field(default_factory=list)
-    crops: list[tuple[int, int, int]] = field(default_factory=list)
+    crops: list[tuple[int, int, int, float]] = field(default_factory=list)
     flat: int = 0
     skipped: list[str] = field(default_factory=list)
 
@@ -70,6 +77,7 @@ class Crops:
         folder: of the cache; `key`, its name, names the pictures and everything that was made of them.
         side: of a crop in LR pixels; in HR, `scale` times that.
         training: int64 [n, 3], the crops.
+        detail: float64 [n], that of each of them (`detail`).
         held_out: those of pictures that are set aside, never in `training`.
         images: number of pictures for training, and of those set aside.
         flat: number of crops that were left out; skipped: files that were, each with the reason.
@@ -85,11 +93,21 @@ class Crops:
         self.flat: int = about["flat"]
         self._entries = [Entry(**entry) for entry in about["pictures"]]
         self._pixels = np.memmap(folder / PIXELS, np.uint8, "r")
-        crops = np.array(about["crops"], np.int64).reshape(-1, 3)
+        *places, details = np.array(about["crops"], np.float64).reshape(-1, 4).T
+        crops = np.stack(places, axis=1).astype(np.int64)
         aside = {index for index, entry in enumerate(self._entries) if entry.file in about["set_aside"]}
         is_aside = np.isin(crops[:, 0], sorted(aside))
         self.training, self.held_out = crops[~is_aside], crops[is_aside]
+        self.detail: npt.NDArray[np.float64] = details[~is_aside]
+        self._shares = np.cumsum(self.detail)
+        self._shares /= self._shares[-1]
         self.images = len(self._entries) - len(aside), len(aside)
+
+    def draw(self, rng: np.random.Generator, count: int, sampling: Sampling) -> npt.NDArray[np.int64]:
+        """Numbers of so many crops of `training`."""
+        if sampling == "even":
+            return rng.integers(len(self.training), size=count)
+        return np.searchsorted(self._shares, rng.random(count), side="right")
 
     @property
     def samples(self) -> Picture:
@@ -206,7 +224,7 @@ def _build(files: Sequence[SourceFile], scale: int, side: int, folder: Path, rep
             if not picture.kept:
                 about.skipped.append(f"{name}: flat all over")
                 continue
-            about.crops += [(len(about.pictures), row, column) for row, column in picture.kept]
+            about.crops += [(len(about.pictures), *crop) for crop in picture.kept]
             about.pictures.append(Entry(name, file.name, height, width, pixels.tell()))
             pixels.write(picture.hr)
             pixels.write(picture.lr)
@@ -223,14 +241,14 @@ def _build(files: Sequence[SourceFile], scale: int, side: int, folder: Path, rep
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A picture cut to whole LR pixels, its LR, the crops worth keeping, and how many are flat.
+    """A picture cut to whole LR pixels, its LR, (row, column, detail) of the crops worth keeping, how many are flat.
 
     One that is too small has only its HR.
     """
 
     hr: Picture
     lr: Picture
-    kept: list[tuple[int, int]] = field(default_factory=list)
+    kept: list[tuple[int, int, float]] = field(default_factory=list)
     flat: int = 0
 
 
@@ -239,10 +257,10 @@ def _prepared(hr: Picture, scale: int, side: int) -> _Prepared:
     if min(height, width) < side:
         return _Prepared(hr, hr[:0])
     hr = np.ascontiguousarray(hr[: height * scale, : width * scale])
-    origins = list(_origins(hr, scale, side))
-    kept = [origin for origin in origins if not _is_flat(hr, *origin, scale, side)]
+    crops = [(*origin, round(_detail_at(hr, *origin, scale, side), 2)) for origin in _origins(hr, scale, side)]
+    kept = [crop for crop in crops if crop[2] >= FLAT]
     lr = np.ascontiguousarray(shrink(hr, scale)) if kept else hr[:0]
-    return _Prepared(hr, lr, kept, len(origins) - len(kept))
+    return _Prepared(hr, lr, kept, len(crops) - len(kept))
 
 
 def _all_pictures(
@@ -287,9 +305,8 @@ def _spread(length: int, side: int) -> list[int]:
     return [round(float(start)) for start in np.linspace(0, length - side, -(-length // side))]
 
 
-def _is_flat(hr: Picture, row: int, column: int, scale: int, side: int) -> bool:
-    crop = hr[row * scale : (row + side) * scale, column * scale : (column + side) * scale]
-    return detail(crop) < FLAT
+def _detail_at(hr: Picture, row: int, column: int, scale: int, side: int) -> float:
+    return detail(hr[row * scale : (row + side) * scale, column * scale : (column + side) * scale])
 
 
 def detail(rgb: npt.NDArray[np.uint8]) -> float:

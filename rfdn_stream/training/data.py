@@ -16,12 +16,13 @@ import torch
 from rfdn_stream.errors import UsageError
 from rfdn_stream.evaluation.resize import Picture
 from rfdn_stream.pipeline import Prefetch
-from rfdn_stream.training.clips import KEPT, Clips, open_clips, still
-from rfdn_stream.training.crops import Crop, Crops, detail, open_crops
+from rfdn_stream.training.clips import KEPT, Clips, open_clips
+from rfdn_stream.training.crops import Crop, Crops, Sampling, detail, open_crops
 
 BATCHES_AHEAD = 4
 # Held-out pictures: at most so many, of so many LR pixels a side where the picture has them.
 HELD_OUT, HELD_OUT_SIDE = 8, 160
+HELD_OUT_CLIPS = 2  # of each of them, for video
 NAMED = 5  # files that were passed over and are named
 
 Degrade = Literal["clean", "video"]
@@ -42,6 +43,7 @@ class DataOptions:
         seed: of every choice at random.
         degrade: ``clean``, the LR pictures are the HR ones shrunk; ``video``, they went through real encoders, too.
         clean_share: of a video batch that stays clean, from 0 to 1.
+        sampling: ``even``, every crop is drawn as often as any other; ``detail``, as often as it has detail.
         cache: folder for unpacked pictures and encoded clips; None = the user's cache folder of this platform.
 
     Raises:
@@ -55,6 +57,7 @@ class DataOptions:
     seed: int = 0
     degrade: Degrade = "clean"
     clean_share: float = 0.2
+    sampling: Sampling = "even"
     cache: Path | None = None
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class DataOptions:
             raise UsageError(f"the seed is {self.seed}; it must be 0 or more")
         if self.degrade not in ("clean", "video"):
             raise UsageError(f"the degradation is {self.degrade!r}; it must be clean or video")
+        if self.sampling not in ("even", "detail"):
+            raise UsageError(f"the sampling is {self.sampling!r}; it must be even or detail")
         if not 0 <= self.clean_share <= 1:
             raise UsageError(f"the clean share is {self.clean_share}; it must be from 0 to 1")
 
@@ -96,7 +101,8 @@ class Batches:
     """The batches of a training run. Made by `open_batches`.
 
     Attributes:
-        held_out: LR and HR of a few pictures that no batch shows, uint8 RGB [H, W, 3] and [H * scale, W * scale, 3].
+        held_out: LR and HR of a few pictures that no batch shows, or of frames of clips of them: uint8 RGB [H, W, 3]
+            and [H * scale, W * scale, 3].
         description: what there is to train on, for the user.
     """
 
@@ -104,9 +110,10 @@ class Batches:
         self.options = options
         self.crops = crops
         self.clips = clips
-        pairs = [crops.around(crop, HELD_OUT_SIDE) for crop in _richest(crops)]
+        aside = _richest(crops)
+        pairs = [crops.around(crop, HELD_OUT_SIDE) for crop in aside]
         if clips is not None:
-            pairs = [still(pair, number) for number, pair in enumerate(pairs)]
+            pairs = [clips.unseen(crop, number) for number, crop in enumerate(aside * HELD_OUT_CLIPS)]
         self.held_out: Sequence[Pair] = [_copied(pair) for pair in pairs]
         self.description = describe(options, crops)
 
@@ -129,7 +136,7 @@ class Batches:
         row, column = rng.integers(self.crops.side - options.patch + 1, size=(2, n))
         return Draw(
             worn=(rng.random(n) >= options.clean_share) & (clips > 0),
-            crop=rng.integers(len(self.crops.training), size=n),
+            crop=self.crops.draw(rng, n, options.sampling),
             clip=rng.integers(max(clips, 1), size=n),
             frame=rng.integers(KEPT, size=n),
             row=row,
@@ -165,7 +172,7 @@ def open_batches(options: DataOptions, report: Callable[[str], None]) -> Batches
     """
     cache = options.cache or Path(platformdirs.user_cache_dir("rfdn-stream", appauthor=False)) / "training"
     crops = open_crops(options.folders, options.scale, options.patch, cache, report)
-    clips = open_clips(crops, options.seed, cache, report) if options.degrade == "video" else None
+    clips = open_clips(crops, options.sampling, options.seed, cache, report) if options.degrade == "video" else None
     return Batches(options, crops, clips)
 
 

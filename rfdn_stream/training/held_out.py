@@ -14,23 +14,23 @@ from rfdn_stream.nets.base import Network
 
 Picture = npt.NDArray[np.uint8]
 
-MOST, SIDE = 8, 96
-"""How many pictures are looked at, and how much of each, in LR pixels a side: an evaluation costs a few steps."""
+SIDE = 96
+"""How much of a picture is looked at, in LR pixels a side: an evaluation costs a few steps."""
 
 BEST_PSNR = 100.0  # dB, for a flat picture that comes out equal: a mean must stay finite
 
 
 class HeldOut:
-    """The middles of the first few held-out pictures.
+    """The middles of the held-out pictures.
 
     Args:
-        pairs: (lr, hr) uint8 [H, W, 3] pictures; may be empty.
+        pairs: (lr, hr) uint8 [H, W, 3] pictures, a few; may be empty.
         scale: enlargement.
     """
 
     def __init__(self, pairs: Sequence[tuple[Picture, Picture]], scale: int) -> None:
         self.scale = scale
-        self.pairs = [_middle(lr, hr, scale) for lr, hr in pairs[:MOST]]
+        self.pairs = [_middle(lr, hr, scale) for lr, hr in pairs]
         self.bicubic = self._mean([bicubic(lr, *hr.shape[:2]) for lr, hr in self.pairs])
 
     def psnr(self, net: Network) -> float | None:

@@ -16,6 +16,7 @@ import torch
 from rfdn_stream.errors import UsageError
 from rfdn_stream.nets.base import Network, named
 from rfdn_stream.training.config import TrainConfig, begin, check_unchanged, with_steps
+from rfdn_stream.training.crops import Sampling
 from rfdn_stream.training.data import Batches, DataOptions, open_batches
 from rfdn_stream.training.held_out import HeldOut
 from rfdn_stream.training.loop import LOG, BatchStream, LogReporter, Loop, Reporter, stream_from
@@ -171,6 +172,7 @@ def _open_data(config: TrainConfig, places: dict[str, Any], reporter: Reporter) 
         seed=config.seed,
         degrade=cast(Literal["clean", "video"], config.degrade),
         clean_share=config.clean_share,
+        sampling=cast(Sampling, config.sampling),
         cache=Path(places["cache"]) if places["cache"] else None,
     )
     return open_batches(options, reporter.note)

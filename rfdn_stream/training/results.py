@@ -43,8 +43,9 @@ def recipe(config: TrainConfig, beginning: str, steps: str | None = None) -> str
     extras = f", {config.warmup:,} steps of warm-up" if config.warmup else ""
     extras += f", gradients clipped to {config.clip:g}" if config.clip is not None else ""
     steps = steps or f"{config.steps:,} steps"
+    drawn = " drawn by their detail" if config.sampling == "detail" else ""
     return (
-        f"{steps} of {config.batch} patches of {config.patch}x{config.patch} px, "
+        f"{steps} of {config.batch} patches of {config.patch}x{config.patch} px{drawn}, "
         f"{config.loss.upper()} loss, Adam, learning rate {rate}{extras}; average of weights {config.ema:g}; "
         f"begun with {beginning}"
     )
