@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from itertools import islice
 
 import cv2
@@ -293,6 +295,29 @@ def test_batches_cut_on_a_device_are_the_same_bits(photos, cache, scale, degrade
             assert torch.equal(got.cpu(), want)
     stream.close()
     assert resident.description == batches.description
+
+
+SCRIPT = """
+from pathlib import Path
+from rfdn_stream.errors import RfdnError
+from rfdn_stream.training import clips
+from rfdn_stream.training.data import DataOptions, open_batches
+
+clips.FIRST, clips.WORTH_A_PROCESS, clips.os.cpu_count = 4, 2, lambda: 2
+try:
+    open_batches(DataOptions((Path("{photos}"),), 2, patch=24, batch=3, degrade="video", cache=Path("{cache}")), print)
+except RfdnError as failure:
+    print("RfdnError:", failure)
+"""
+
+
+def test_a_script_without_a_guard_is_told_what_it_lacks(photos, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(photos=photos, cache=tmp_path / "cache"))
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip().splitlines()[-1].startswith("RfdnError: a process that encodes training clips ended")
+    assert 'lacks `if __name__ == "__main__":`' in ended.stdout
 
 
 def test_clips_made_by_several_processes_are_the_same(photos, cache, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rfdn_stream.errors import RfdnError
 from rfdn_stream.evaluation.resize import Picture, bicubic
 from rfdn_stream.training.crops import REPORT_EVERY, Crop, Crops, Report, Sampling, writing
 from rfdn_stream.training.degrade import degrade, draw
@@ -60,7 +62,10 @@ class Clips:
         return samples[:split].reshape(small)[index], samples[split:].reshape(large)[index]
 
     def prepare(self, count: int, report: Report) -> None:
-        """Makes the first `count` clips where they are not there yet; many of them in several processes."""
+        """Makes the first `count` clips where they are not there yet; many of them in several processes.
+
+        RfdnError where one of those ends early.
+        """
         missing = [number for number in range(count) if not (self._folder / f"{number}.npy").exists()]
         workers = min(os.cpu_count() or 1, len(missing) // WORTH_A_PROCESS)
         with ExitStack() as stack:
@@ -72,10 +77,16 @@ class Clips:
             else:
                 made = (self.samples(number) for number in missing)
             shown = time.monotonic()
-            for done, _ in enumerate(made):
-                if time.monotonic() - shown > REPORT_EVERY:
-                    shown = time.monotonic()
-                    report(f"encoding training clips: {done + 1} of {len(missing)}")
+            try:
+                for done, _ in enumerate(made):
+                    if time.monotonic() - shown > REPORT_EVERY:
+                        shown = time.monotonic()
+                        report(f"encoding training clips: {done + 1} of {len(missing)}")
+            except BrokenProcessPool:
+                raise RfdnError(
+                    "a process that encodes training clips ended early: it was killed, perhaps for its memory, or the "
+                    'script that trains lacks `if __name__ == "__main__":` around its calls; run it again, or guard it'
+                ) from None
 
     def samples(self, number: int) -> Picture:
         """A clip, read-only and flat: LR [K, S, S, 3] and then HR [K, S * scale, S * scale, 3], K = KEPT."""
