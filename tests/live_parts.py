@@ -113,6 +113,7 @@ class RecordingSink:
 
     def __init__(self, name="recorder", *, stall=lambda number: None, keep=False, closes_at=None):
         self.name, self._stall, self._keep, self.closes_at = name, stall, keep, closes_at
+        self.lasting = False
         self.times, self.notes, self.repeated, self.shots, self.packets, self.heard = [], [], [], [], [], ()
         self.calls, self.threads = [], set()
         self.closed = self.finished = False

@@ -139,6 +139,22 @@ def test_ctrl_c_completes_the_file_within_a_second(tmp_path, tiny_model, live):
     assert took < 3
 
 
+def test_a_source_is_never_replaced_by_its_recording(tmp_path, tiny_model):
+    clip = shutil.copy(BUNNY, tmp_path / "clip.mp4")
+    before = clip.read_bytes()
+    result = rfdn_stream("live", clip, clip, "-y", "--duration", "1", "--model", tiny_model)
+    assert result.returncode == 2
+    assert f"the output {clip} is the input itself; choose another name" in result.stderr
+    assert clip.read_bytes() == before
+
+
+def test_where_a_page_is_found_is_said_also_when_quiet(tiny_model, live):
+    program = live("test", "page:0.0.0.0:0", "--size", "64x48", "--model", tiny_model, "--quiet")
+    program.wait_for("/?token=")
+    _, rest = program.end()
+    assert program.process.returncode == 0, rest
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

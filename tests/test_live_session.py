@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -544,3 +545,79 @@ def test_ctrl_c_ends_it_in_every_state(upscaler, state, monkeypatch):
         instant.gate.set()
     if state in ("running", "network", "lost"):
         assert sink.finished
+
+
+def interrupted_after(*moments):
+    """Ctrl-C after each of so many seconds, sent only where a session still runs then."""
+    over = threading.Event()
+
+    def send():
+        for moment in moments:
+            if over.wait(moment):
+                return
+            _thread.interrupt_main()
+
+    threading.Thread(target=send, daemon=True).start()
+    return over
+
+
+def slow_recording(seconds, log):
+    sink = RecordingSink("out.mkv")
+    sink.lasting, finish = True, sink.finish
+
+    def slow():
+        log.append("begun")
+        time.sleep(seconds)
+        finish()
+
+    sink.finish = slow
+    return sink
+
+
+def test_a_recording_is_completed_after_ctrl_c_however_long_it_takes(upscaler, caplog):
+    begun = []
+    sink = slow_recording(session_module.PATIENCE + 0.5, begun)
+    over = interrupted_after(0.3)
+    run(ScriptedSource((frame(i) for i in itertools.count()), pace=0.01), upscaler, sink)
+    over.set()
+    assert begun == ["begun"]
+    assert sink.finished
+    assert "completing out.mkv; Ctrl-C once more leaves it unfinished" in caplog.messages
+
+
+def test_ctrl_c_twice_does_not_wait_for_a_recording(upscaler):
+    gate = threading.Event()
+    sink = RecordingSink("out.mkv")
+    sink.lasting, sink.finish = True, gate.wait
+    over = interrupted_after(0.3, 1.0)
+    with pytest.raises(MediaError, match=r"left unfinished, as Ctrl-C came twice: out\.mkv"):
+        Session(ScriptedSource((frame(i) for i in itertools.count()), pace=0.01), upscaler, [sink], SIMPLE).run()
+    over.set()
+    gate.set()
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_what_was_to_stay_and_could_not_be_completed_is_a_failure(upscaler, lasting, caplog):
+    def full():
+        raise MediaError("no space left")
+
+    sink, other = RecordingSink("out.mkv"), RecordingSink("other")
+    sink.lasting, sink.finish = lasting, full
+    source = ScriptedSource([frame(i) for i in range(10)], pace=0.01)
+    if lasting:
+        with pytest.raises(MediaError, match="no space left"):
+            run(source, upscaler, sink, other)
+    else:
+        run(source, upscaler, sink, other)
+        assert "out.mkv: no space left" in caplog.messages
+    assert other.finished
+
+
+def test_what_live_leaves_as_it_is_is_said():
+    source = ScriptedSource([frame(0)])
+    with source as opened:
+        info = opened.info
+    assert session_module.unheeded(info) == []
+    turned, combed = session_module.unheeded(replace(info, rotation=90, interlaced=True))
+    assert "asks for a turn by 90 degrees" in turned
+    assert "interlaced" in combed

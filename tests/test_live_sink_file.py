@@ -1,5 +1,6 @@
 """Recordings: whole or not there, at the times that the frames came."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytest
 
 from live_shots import info, shot
 from media_samples import make_clip, packet_times, probe_streams
-from rfdn_stream.errors import UsageError
+from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.live.outlet import Outlet
 from rfdn_stream.live.sinks import SinkOptions, open_sink
+from rfdn_stream.live.sources import open_source
 from rfdn_stream.media.reader import CopiedPacket
 
 TIMES = [0, 40, 80, 200, 201, 201, 240, 1000]  # milliseconds; a sink passes over what is not later
@@ -108,13 +110,22 @@ def test_what_a_container_cannot_hold_is_told(tmp_path, caplog):
     assert caplog.messages == [f"{tmp_path / 'a.ts'}: audio #1 is left out: MPEG-TS cannot hold pcm_s16le"]
 
 
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record(Path("Alien: 2.mkv"))
+    assert os.listdir() == ["Alien: 2.mkv"]
+    with open_source("./Alien: 2.mkv") as source:
+        assert source.info.width == 64
+
+
 def test_a_recording_without_finish_leaves_nothing(tmp_path):
     record(tmp_path / "a.mkv", finish=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_shown_leaves_nothing(tmp_path):
-    record(tmp_path / "a.mkv", times=[])
+def test_nothing_shown_leaves_nothing_and_is_a_failure(tmp_path):
+    with pytest.raises(MediaError, match="nothing was recorded into"):
+        record(tmp_path / "a.mkv", times=[])
     assert list(tmp_path.iterdir()) == []
 
 

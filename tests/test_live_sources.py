@@ -26,7 +26,7 @@ from rfdn_stream.live.sources import SourceOptions, camera, listing, open_source
 from rfdn_stream.live.sources import stream as stream_module
 from rfdn_stream.live.sources.camera import CameraSource
 from rfdn_stream.live.sources.opencv import OpenCvSource
-from rfdn_stream.live.sources.stream import Opening, StreamSource
+from rfdn_stream.live.sources.stream import UNMOVED, Backlog, Opening, StreamSource
 from rfdn_stream.media.reader import CopiedPacket
 from rfdn_stream.media.reader import open_source as open_file
 from rfdn_stream.upscaler import Upscaler
@@ -305,6 +305,48 @@ def test_a_decoder_that_is_too_slow_passes_over_frames_and_does_not_fall_behind(
     assert "too slow for this source" in caplog.text
     assert max(delays) - min(delays) < 1.0  # without, it would be 100 times 0.01 s and more, and grow
     assert got[-1].frame.seconds - got[0].frame.seconds > 2.2  # more than 100 frames' time has passed
+
+
+def verdicts(delays):
+    """Whether a source counts as behind, after each frame of which `delays` says how late it comes."""
+    backlog, told = Backlog(), []
+    for number, delay in enumerate(delays):
+        backlog.changed(number / 25, 1000.0 + number / 25 + delay)
+        told.append(backlog.behind)
+    return told
+
+
+def test_a_sender_whose_clock_is_slow_has_no_backlog():
+    assert not any(verdicts(n / 25 * 0.001 for n in range(25 * 3600)))  # 1000 ppm, for an hour: 3.6 s
+
+
+def test_a_sender_that_has_paused_has_no_backlog_for_long():
+    told = verdicts([0.0] * 250 + [3.0] * 1000)
+    assert any(told)
+    assert told.index(False, told.index(True)) - told.index(True) < 25 * (UNMOVED + 1)
+    assert not any(told[600:])
+
+
+def test_what_is_decoded_too_slowly_is_a_backlog_until_it_is_caught_up_with():
+    told = verdicts([0.0] * 250 + [0.02 * n for n in range(100)] + [max(0.1, 2 - 0.1 * n) for n in range(100)])
+    assert told.index(True) == 250 + 51  # 1.02 s late
+    assert not told[-1]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://admin:secret@cam.local:554/stream1", "rtsp://cam.local:554/stream1"),
+        ("rtmp://host/live/key-1234", "rtmp://host/live/..."),
+        ("https://host/a.m3u8?token=secret", "https://host/a.m3u8"),
+        ("udp://0.0.0.0:5000", "udp://0.0.0.0:5000"),
+        ("rtsp://[bad", "rtsp://..."),
+    ],
+)
+def test_what_is_secret_in_an_address_is_not_shown(address, shown):
+    source = open_source(address)
+    assert source.name == shown
+    assert source._opening.address == address
 
 
 def test_audio_comes_along_with_the_picture(ffmpeg):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -135,7 +136,8 @@ def live_command(
     It never falls behind: what is too late is replaced by what is newer. Where
     the machine cannot hold the delay and the frame rate, it uses less of the
     network, step by step, says so, and takes it back when it can.
-    Ctrl-C, or q in the window, ends it and completes a file.
+    Ctrl-C, or q in the window, ends it and completes a file; Ctrl-C once
+    more does not wait for that.
 
     [dim]Examples:[/]
 
@@ -164,8 +166,9 @@ def live_command(
     from rfdn_stream.nets.catalogue import open_model
 
     wanted = SourceOptions(frame_size(size) if size else None, rate, input_format, as_camera, loop, listen, timeout)
-    encoding = SinkOptions(codec=codec, crf=crf, preset=preset, bitrate=bitrate, overwrite=overwrite)
-    open_source(source, wanted)  # what is written wrongly fails before the weights are loaded
+    file = Path(source) if Path(source).is_file() else None
+    encoding = SinkOptions(codec=codec, crf=crf, preset=preset, bitrate=bitrate, overwrite=overwrite, source=file)
+    name = open_source(source, wanted).name  # what is written wrongly fails before the weights are loaded
     sinks = [open_sink(sink, encoding), *([open_sink(f"page:{serve}", encoding)] if serve is not None else [])]
     options = LiveOptions(latency / 1000, fps, not no_degrade and strength > 0, duration, listen)
     reporter = LiveReporter(quiet=quiet)
@@ -183,7 +186,7 @@ def live_command(
     def again() -> Network:
         return (open_model(upscaler.model, scale) if denoise is None else denoised(scale or 2, denoise))[0]
 
-    reporter.note(f"opening {source}")
+    reporter.note(f"opening {name}")
     try:
         session = Session(
             lambda: open_source(source, wanted),

@@ -42,10 +42,20 @@ class LiveReporter(ConsoleReporter):
             f"{info.width}x{info.height} {info.format.name} at {float(info.rate):.4g} fps to {size[0]}x{size[1]}: "
             f"{upscaler.description}; to {names}; Ctrl-C ends it"
         )
+        if self._quiet:
+            self._tell_pages(sinks)
         self._told = time.monotonic()
         if self._console.is_terminal and not self._quiet:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
+
+    def _tell_pages(self, sinks: Sequence[Sink]) -> None:
+        """Says where pages are, for their ports and tokens cannot be found otherwise."""
+        from rfdn_stream.live.sinks.page import PageSink
+
+        for sink in sinks:
+            if isinstance(sink, PageSink):
+                self._console.print(sink.name, markup=False, highlight=False, soft_wrap=True)
 
     def status(self, status: Status) -> None:
         """How things are now."""

@@ -110,6 +110,11 @@ class Sink(Protocol):
         ...
 
     @property
+    def lasting(self) -> bool:
+        """What it makes is to stay: it is completed however long that takes, also after Ctrl-C, or it is a failure."""
+        ...
+
+    @property
     def notes(self) -> Sequence[str]:
         """Sentences for the user, known once the sink is open: an audio stream that it leaves out."""
         ...

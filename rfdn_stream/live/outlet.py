@@ -26,6 +26,7 @@ class Outlet:
     """Opens, feeds and finishes a sink. Nothing here waits for the sink but `finish`.
 
     Attributes:
+        lasting: as the sink's.
         wanted: the output that the sink would like, or why it cannot be had.
         ready: done when it is open.
         failure: why it has ended early.
@@ -36,7 +37,7 @@ class Outlet:
     """
 
     def __init__(self, sink: Sink) -> None:
-        self.name = sink.name
+        self.name, self.lasting = sink.name, sink.lasting
         self.wanted: Future[Output] = Future()
         self.ready: Future[None] = Future()
         self.failure: BaseException | None = None
@@ -49,6 +50,7 @@ class Outlet:
         self._packets: deque[CopiedPacket] = deque()
         self._ending = False
         self._changed = threading.Condition()
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
 
     def start(self, info: VideoInfo) -> None:
@@ -83,10 +85,11 @@ class Outlet:
         self._agreed.cancel()
 
     def join(self, patience: float | None = None) -> bool:
-        """Whether the sink's thread has ended within `patience` seconds."""
-        if self._thread.ident is not None:
-            self._thread.join(patience)
-        return not self._thread.is_alive()
+        """Whether the sink's work has ended within `patience` seconds.
+
+        By an event, as a `Thread.join` that Ctrl-C interrupts takes its thread for ended (Python 3.12).
+        """
+        return self._thread.ident is None or self._over.wait(patience)
 
     @property
     def alive(self) -> bool:
@@ -113,6 +116,8 @@ class Outlet:
             for future in (self.wanted, self.ready):
                 if not future.done():
                     future.set_exception(failure)
+        finally:
+            self._over.set()
 
     def _wait_for_agreement(self) -> bool:
         """Whether there is one; False = the session ended before."""

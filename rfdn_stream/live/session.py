@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 
+from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import VideoInfo
 from rfdn_stream.live.base import Captured, Shot, Sink, Source
 from rfdn_stream.live.capture import Capture
@@ -95,7 +96,7 @@ class Session:
         """Runs the session, and finishes the sinks however it ends; how it was at the end.
 
         Raises:
-            RfdnError: the source or every sink failed.
+            RfdnError: the source or every sink failed, or a recording could not be completed.
         """
         failure: BaseException | None = None
         try:
@@ -106,16 +107,20 @@ class Session:
         except BaseException as error:  # noqa: BLE001 - raised below, after the sinks are finished
             failure = error
         status = self._status(time.monotonic())
+        lost: BaseException | None = None
         while True:
             try:
-                self._finish(failure)
+                lost = self._finish(failure)
                 break
             except KeyboardInterrupt:
                 if self._interrupted:  # a second time: at once
+                    lost = self._given_up()
                     break
                 self._interrupted = True
         if failure is not None:
             raise failure
+        if lost is not None:
+            raise lost
         return replace(status, shown=self._outlets[0].shown.count) if self._outlets else status
 
     def _begin(self) -> None:
@@ -123,6 +128,8 @@ class Session:
         self._capture.start()
         self._info, audio = self._wait(self._capture.opened)
         size = self._upscaler.scale * self._info.width, self._upscaler.scale * self._info.height
+        for text in unheeded(self._info):
+            log.warning(text)
         for outlet in self._outlets:
             outlet.start(self._info)
         outputs = [self._wait(outlet.wanted) for outlet in self._outlets]
@@ -139,10 +146,10 @@ class Session:
         for outlet in self._outlets:
             self._wait(outlet.ready)
         frame = self._info.width, self._info.height
+        self._begun = time.monotonic()
         self._pump = Pump(self._upscaler, plans, outputs[0], frame, ladder, self._emit, self._lag)
         self._on_begin(self._info, size)
         self._pump.start()
-        self._begun = time.monotonic()
         self._capture.go.set()
 
     def _ladder(self, *, quick: bool) -> Ladder | None:
@@ -191,30 +198,48 @@ class Session:
             return True
         return False
 
-    def _finish(self, failure: BaseException | None) -> None:
-        """Ends the threads. A sink gets the time it needs, but little after Ctrl-C."""
+    def _finish(self, failure: BaseException | None) -> BaseException | None:
+        """Ends the threads. A sink gets the time it needs, but little after Ctrl-C, unless what it makes is to stay.
+
+        Returns:
+            Why such a one could not be completed.
+        """
         deadline = time.monotonic() + PATIENCE
         if self._pump is not None:
             self._pump.stop()
         for outlet in self._outlets:
             outlet.end()
         self._capture.stop(0.1)
-        unfinished = []
+        unfinished, lost = [], None
         for outlet in self._outlets:
             hurried = self._interrupted or (failure is not None and not outlet.ready.done())
             if not self._joined(outlet, deadline if hurried else None):
                 unfinished.append(outlet.name)
             elif outlet.failure is not None and failure is None:
-                log.warning("%s: %s", outlet.name, str(outlet.failure))
+                if outlet.lasting and lost is None:
+                    lost = outlet.failure
+                else:
+                    log.warning("%s: %s", outlet.name, str(outlet.failure))
         if unfinished:
             log.warning("left unfinished, as it did not answer in time: %s", ", ".join(unfinished))
+        return lost
 
     @staticmethod
     def _joined(outlet: Outlet, deadline: float | None) -> bool:
         while not outlet.join(TICK):
-            if deadline is not None and time.monotonic() >= deadline:
+            if deadline is None or time.monotonic() < deadline:
+                continue
+            if not (outlet.lasting and outlet.ready.done()):
                 return False
+            log.warning("completing %s; Ctrl-C once more leaves it unfinished", outlet.name)
+            deadline = None
         return True
+
+    def _given_up(self) -> MediaError | None:
+        """What to say of recordings that the user did not wait for."""
+        lasting = [outlet for outlet in self._outlets if outlet.lasting and outlet.ready.done()]
+        names = [outlet.name for outlet in lasting if not outlet.join(0)]
+        return MediaError(f"left unfinished, as Ctrl-C came twice: {', '.join(names)}") if names else None
 
     def _arrived(self, captured: Captured) -> None:
         """On the source's thread: a frame has come."""
@@ -294,6 +319,13 @@ class Session:
             except TimeoutError:
                 if future.done():  # it is the error of the work itself
                     raise
+
+
+def unheeded(info: VideoInfo) -> list[str]:
+    """What is peculiar about a source's pictures and is left as it is, in sentences for the user."""
+    rotated = f"the source asks for a turn by {info.rotation} degrees; live shows it unturned"
+    interlaced = "the source is interlaced; live does not deinterlace it: moving edges will look combed"
+    return [text for text, is_so in ((rotated, info.rotation), (interlaced, info.interlaced)) if is_so]
 
 
 def _in_background[T](work: Callable[[], T]) -> Future[T]:

@@ -27,7 +27,7 @@ from rfdn_stream.media.telecine import repeats_field
 _ONE_PICTURE_A_PACKET = frozenset(
     {"h264", "hevc", "av1", "vp9", "vvc", "mpeg1video", "mpeg2video", "mjpeg", "ffv1", "prores", "dnxhd"}
 )
-_UNDECODABLE = (av.InvalidDataError, av.ArgumentError, av.PatchWelcomeError, av.ExternalError, av.UnknownError)
+UNDECODABLE = (av.InvalidDataError, av.ArgumentError, av.PatchWelcomeError, av.ExternalError, av.UnknownError)
 # A step back in time up to this, in seconds, is a damaged timestamp; above it, two recordings in one file.
 _MAX_STEP_BACK = 1
 
@@ -110,7 +110,7 @@ class Decoder:
             self.repeats += repeats_field(bytes(packet))
         try:
             pictures = self._context.decode(packet)
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             if not self._context.is_open:
                 raise MediaError(
                     f"the video's header is damaged: {self._codec} refuses it ({error.strerror})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from rfdn_stream.errors import UsageError
 from rfdn_stream.live.base import Sink
@@ -39,6 +40,7 @@ class SinkOptions:
         bitrate: at most this many kbit/s, for network and file; None = as many as the quality takes.
         pix_fmt: FFmpeg's name of the encoded pixel format.
         overwrite: whether a file is replaced.
+        source: the file that is shown, which is never replaced; None = it is no file.
         host: the address that the page is served on, where SINK names none.
         token: what the page's viewers must know; None = made where `host` is reached from other machines.
         folder: where the window puts its snapshots; None = the current one.
@@ -51,6 +53,7 @@ class SinkOptions:
     bitrate: int | None = None
     pix_fmt: str | None = None
     overwrite: bool = False
+    source: Path | None = None
     host: str = "127.0.0.1"
     token: str | None = None
     folder: str | None = None

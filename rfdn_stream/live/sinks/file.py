@@ -13,6 +13,7 @@ from rfdn_stream.live.sinks import SinkOptions
 from rfdn_stream.live.sinks.encoded import EncodedSink
 from rfdn_stream.live.sinks.encoder import LiveEncoder, settle_encoding
 from rfdn_stream.media.output import muxer_of
+from rfdn_stream.media.probe import ffmpeg_name
 from rfdn_stream.media.target import settle_target, whole_or_nothing
 
 
@@ -21,15 +22,16 @@ class FileSink(EncodedSink):
 
     Args:
         target: the file's path; its extension chooses the container.
-        options: `codec`, `crf`, `preset`, `bitrate`, `pix_fmt` and `overwrite` are used.
+        options: `codec`, `crf`, `preset`, `bitrate`, `pix_fmt`, `overwrite` and `source` are used.
     """
 
     kind = "file"
+    lasting = True
 
     def __init__(self, target: str, options: SinkOptions) -> None:
         super().__init__(target, options)
         self._path = Path(target).expanduser()
-        settle_target(None, self._path, overwrite=options.overwrite)
+        settle_target(options.source, self._path, overwrite=options.overwrite)
         self._muxer = muxer_of(self._path)
         self._stack = ExitStack()
 
@@ -44,17 +46,18 @@ class FileSink(EncodedSink):
     def open(self, info: VideoInfo, size: tuple[int, int], output: tuple[PixelFormat, ColorSpec]) -> None:
         encoding = settle_encoding(self._muxer, info, self.options)
         partial = self._stack.enter_context(whole_or_nothing(self._path))
-        encoder = LiveEncoder(str(partial), self.name, self._muxer, encoding, bitrate=self.options.bitrate)
+        encoder = LiveEncoder(ffmpeg_name(partial), self.name, self._muxer, encoding, bitrate=self.options.bitrate)
         self._encoder = encoder
         self._stack.callback(encoder.close)
         encoder.open(info, size, self._audio)
         self._audio = ()
 
     def finish(self) -> None:
-        if self._encoder is not None and self._encoder.frames:
-            self._encoder.finish()
-            self._finished = True
-            self._stack.close()
+        if self._encoder is None or not self._encoder.frames:
+            raise MediaError(f"nothing was recorded into {self._path}: no picture came before the end")
+        self._encoder.finish()
+        self._finished = True
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self

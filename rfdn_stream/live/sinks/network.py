@@ -9,6 +9,7 @@ from av.error import ProtocolNotFoundError
 
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import ColorSpec, PixelFormat, VideoInfo
+from rfdn_stream.live.address import without_secrets
 from rfdn_stream.live.sinks import SinkOptions
 from rfdn_stream.live.sinks.encoded import EncodedSink
 from rfdn_stream.live.sinks.encoder import LiveEncoder, settle_encoding
@@ -48,10 +49,7 @@ class NetworkSink(EncodedSink):
 
     @property
     def name(self) -> str:
-        """The address without what is secret in it: the password, and the last part of the path, the stream's key."""
-        path, _, key = self._parts.path.rpartition("/")
-        path = f"{path}/..." if path and key and self._muxer == "flv" else self._parts.path
-        return f"{self._parts.scheme}://{self._parts.netloc.rpartition('@')[2]}{path}"
+        return without_secrets(self._url)
 
     def wants(self, info: VideoInfo) -> tuple[PixelFormat, ColorSpec]:
         encoding = self._encoding(info)

@@ -25,6 +25,7 @@ class NullSink:
     """
 
     kind = "null"
+    lasting = False
 
     def __init__(self, target: str, options: SinkOptions) -> None:
         if target and type(self) is NullSink:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from rfdn_stream.errors import UsageError
+from rfdn_stream.live.address import without_secrets
 from rfdn_stream.live.sources import SourceOptions
 from rfdn_stream.live.sources.stream import Opening, StreamSource
 
@@ -48,7 +49,7 @@ class AddressSource(StreamSource):
                 more["listen_timeout"] = str(max(1, round(options.timeout)))
         super().__init__(
             Opening(
-                name=address,
+                name=without_secrets(address),
                 address=address,
                 options=_COMMON | more,
                 timeout=options.timeout,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import av
 from av.codec.context import Flags
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -12,6 +11,7 @@ from av.video.stream import VideoStream
 
 from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import ColorSpec, Frame, PixelFormat
+from rfdn_stream.media.decoder import UNDECODABLE
 from rfdn_stream.media.frames import carried, carrier, fraction, is_full_range, plane_views
 from rfdn_stream.media.probe import guess_rate
 from rfdn_stream.media.tags import ColorTags
@@ -27,6 +27,7 @@ class PromptDecoder:
 
     Attributes:
         broken: packets that could not be decoded.
+        timed: whether the last frame had a time of its own; those of raw streams are counted by a guessed rate.
     """
 
     def __init__(self, stream: VideoStream) -> None:
@@ -41,6 +42,7 @@ class PromptDecoder:
         self._converted: set[str] = set()
         self._last: int | None = None
         self.broken = 0
+        self.timed = True
 
     def decode(self, packet: Packet[VideoStream]) -> list[Frame]:
         """The frames that a packet sets free, in order of time.
@@ -50,7 +52,7 @@ class PromptDecoder:
         """
         try:
             pictures = self._context.decode(packet)
-        except (av.InvalidDataError, av.ArgumentError, av.ExternalError, av.UnknownError):
+        except UNDECODABLE:
             self.broken += 1
             return []
         return [self._frame(picture) for picture in pictures]
@@ -69,7 +71,8 @@ class PromptDecoder:
         time_base = self._time_base or fraction(picture.time_base)
         assert time_base is not None
         pts = picture.pts
-        if pts is None:  # raw streams have none
+        self.timed = pts is not None
+        if pts is None:
             pts = 0 if self._last is None else self._last + self._ticks
         self._last = pts
         return Frame(

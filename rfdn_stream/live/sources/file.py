@@ -15,7 +15,7 @@ from rfdn_stream.frame import Frame
 from rfdn_stream.live.base import Captured
 from rfdn_stream.live.sources import SourceOptions
 from rfdn_stream.live.sources.stream import Opening, StreamSource
-from rfdn_stream.media.probe import open_input
+from rfdn_stream.media.probe import ffmpeg_name, open_input
 from rfdn_stream.media.reader import CopiedPacket
 
 
@@ -23,7 +23,7 @@ class FileSource(StreamSource):
     """Plays a file at its own speed; with `loop` again and again, on one running clock."""
 
     def __init__(self, path: str, options: SourceOptions) -> None:
-        super().__init__(Opening(path, path, timeout=options.timeout, paced=True, endless=False))
+        super().__init__(Opening(path, ffmpeg_name(path), timeout=options.timeout, paced=True, endless=False))
         self._loop = options.loop
         self._shift = 0.0  # seconds that earlier rounds took
         self._first: float | None = None

@@ -30,23 +30,37 @@ log = logging.getLogger("rfdn_stream")
 
 _GIVEN_UP = "Immediate exit requested"
 BEHIND, CAUGHT_UP = 1.0, 0.3  # seconds of backlog from which, and down to which, only keyframes are decoded
+DRIFT = 0.005  # seconds a second by which a sender's clock may part from ours
+UNMOVED = 10.0  # seconds of keyframes alone after which a delay that has not fallen is the sender's own
 _TOO_LATE = 1.0  # seconds behind its own timestamps after which a paced source goes on from where it is
 
 
 class Backlog:
-    """Tells whether frames are decoded slower than they are sent: they come later and later, by their own clock."""
+    """Tells whether frames are decoded slower than they are sent: they come later and later, by their own clock.
+
+    So do those of a sender whose clock is slow, or that has paused; but only a backlog shrinks by keyframes alone.
+    """
 
     def __init__(self) -> None:
-        self._least: float | None = None
+        self._least: float | None = None  # the delay without a backlog
+        self._seen = 0.0
+        self._began = 0.0, 0.0  # when only keyframes were left, and how late the frames were
         self.behind = False
 
     def changed(self, own: float, now: float) -> bool:
         """Whether a frame of the time `own`, decoded at `now`, changes the verdict; both in seconds."""
-        delay = now - own
-        if self._least is None or delay < self._least or delay - self._least > 60:  # the last: another clock
+        delay, before = now - own, self.behind
+        if self._least is None or delay - self._least > 60:  # another clock
             self._least = delay
-        before, late = self.behind, delay - self._least
+        self._least = min(delay, self._least + DRIFT * (now - self._seen)) if self._seen else delay
+        self._seen = now
+        late = delay - self._least
+        since, at_first = self._began
+        if before and now - since > UNMOVED and late > at_first / 2:
+            self._least, late = delay, 0.0
         self.behind = late > (CAUGHT_UP if before else BEHIND)
+        if self.behind and not before:
+            self._began = now, late
         return self.behind != before
 
 
@@ -166,7 +180,9 @@ class StreamSource:
         frames = self._decoder.decode(packet)
         self._frames.extend(frames)
         own = frames[-1].seconds if frames else None
-        if own is not None and not self._paced and self._backlog.changed(own, time.monotonic()):
+        if own is None or self._paced or not self._decoder.timed:
+            return
+        if self._backlog.changed(own, time.monotonic()):
             behind = self._backlog.behind
             self._decoder.hurry(behind)
             log.warning("decoding is too slow for this source: only keyframes for a moment") if behind else None
