@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rfdn_stream import registry
 from rfdn_stream.devices.base import Device, NoDeviceError
@@ -64,6 +64,24 @@ def open_engine(
         except EngineUnavailableError as failure:
             log.info("not by engine %s: %s", name, str(failure))
     return _engine(last)(network, model, device.torch_device, precision, tile)
+
+
+def open_engines(
+    device: Device, asked: str, networks: Sequence[tuple[Network, ModelSpec]], precision: str, tile: int | None
+) -> list[Engine]:
+    """The engines of networks in sequence, as `open_engine`: one name for all, or each one's with commas between.
+
+    Raises:
+        UsageError: several names, but not one for each network.
+    """
+    names = [name.strip() for name in asked.split(",")]
+    if len(names) not in (1, len(networks)):
+        raise UsageError(f"engine {asked!r} is not understood for {len(networks)} networks; name one for all, or each")
+    each = names * len(networks) if len(names) == 1 else names
+    return [
+        open_engine(device, name, network, spec, precision, tile)
+        for name, (network, spec) in zip(each, networks, strict=True)
+    ]
 
 
 def _engine(name: str) -> Callable[..., Engine]:

@@ -31,7 +31,7 @@ from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat, 
 from rfdn_stream.kernels.resample import resample
 from rfdn_stream.nets.catalogue import ModelSpec
 from rfdn_stream.nets.steps import open_steps
-from rfdn_stream.opening import open_device, open_engine
+from rfdn_stream.opening import open_device, open_engines
 from rfdn_stream.reuse import MODES, Memory, Result, Sent
 from rfdn_stream.ticket import HEAD, Ticket, place
 
@@ -53,7 +53,8 @@ class Upscaler:
         device: ``cpu``, ``cuda:N``, or ``auto``: a card that works, else the CPU.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16``.
         tile: side of tiles in input pixels; 0 = always whole frames, None = whole frames while they fit.
-        engine: what runs the network, a name of the device's `engines`; ``auto`` = the first of them.
+        engine: what runs the network, a name of the device's `engines`; ``auto`` = the first of them. Of networks in
+            sequence one for all, or each one's with commas between.
         depth: slots in the ring, 1 or more.
         dither: ordered dither instead of plain rounding where codes are made.
         purpose: which default model: ``video`` or ``image``.
@@ -118,7 +119,7 @@ class Upscaler:
         self.model = self.models[0]
         if reuse == "regions" and len(networks) > 1:
             raise UsageError("reuse regions goes with one network, not with several in sequence; choose frames")
-        engines = [open_engine(self.device, engine, network, spec, precision, tile) for network, spec in networks]
+        engines = open_engines(self.device, engine, networks, precision, tile)
         self.engine: Engine = engines[0] if len(engines) == 1 else Chain(engines)
         if batch is not None and batch > 1 and not takes_batches(self.engine):
             raise UsageError(
@@ -374,6 +375,10 @@ class Upscaler:
         if not self._closed:
             self._closed = True
             self.device.close(abandon=abandon)
+            # Tickets know their Upscaler: what is kept here would keep the network until a garbage collection.
+            self._tickets.clear()
+            self._memory.clear()
+            self._rgb = None
 
     def __enter__(self) -> Self:
         return self

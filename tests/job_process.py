@@ -4,7 +4,7 @@ import multiprocessing
 import threading
 
 from rfdn_stream import settle_environment, upscale
-from rfdn_stream.jobs.lock import locked
+from rfdn_stream.lock import locked
 
 settle_environment()  # which the server inherits
 SERVER = multiprocessing.get_context("forkserver")

@@ -110,6 +110,15 @@ def test_the_sheet_holds_the_crops_and_nothing_is_resampled_in_it(clip, tiny_mod
     assert (sheet[: tops[0]] == sheet[: tops[0], :, :1]).all()  # the writing has no hue
 
 
+def test_weights_of_one_file_name_are_told_apart(tmp_path, clip):
+    paths = [tmp_path / name / "weights.safetensors" for name in ("first", "second")]
+    for path in paths:
+        path.parent.mkdir()
+        save_tiny(path)
+    stills = still_of(clip, paths, number=0)
+    assert [way.name for way in stills.ways] == ["nearest", "Lanczos", *map(str, paths)]
+
+
 def test_models_of_several_scales_have_one_size(tmp_path, clip, tiny_model):
     third = save_tiny(tmp_path / "tiny-x3.safetensors", scale=3)
     stills = still_of(clip, [tiny_model, third], crops=[Crop(0, 0, 40, 30)])
@@ -255,6 +264,22 @@ def test_figures_of_every_frame(tmp_path, clip, double, capsys):
     for colour in ("#6e7781", "#c2410c"):
         bgr = [int(colour[k : k + 2], 16) for k in (5, 3, 1)]
         assert (np.abs(picture.astype(int) - bgr).max(axis=2) < 4).sum() > 200 * (colour == "#6e7781")
+
+
+@pytest.mark.parametrize(("one", "other"), [("yuv444p10le", "yuv422p10le"), ("yuv420p", "yuv420p")])
+def test_a_phone_s_video_is_measured_as_it_is_shown(tmp_path, one, other):
+    def upright(picture, number):
+        plane_views(picture, FORMATS[one], writeable=True)[0][...] = code + 9 * number
+
+    def lying(picture, number):
+        plane_views(picture, FORMATS[other], writeable=True)[0][...] = np.rot90(code + 9 * number)
+
+    code = np.random.default_rng(0).integers(30, 180, (64, 48))
+    reference = make_clip(tmp_path / "a.mkv", codec="ffv1", format=one, size=(48, 64), frames=2, prepare=upright)
+    options = {"codec": "ffv1", "format": other, "matrix": LYING, "frames": 2, "prepare": lying}
+    turned = make_clip(tmp_path / "b.mkv", **options)
+    for pair in ((turned, reference), (reference, turned), (turned, turned)):
+        assert score(*pair, "same").mean[:2] == (float("inf"), 1.0)
 
 
 def test_the_mean_is_evaluate_s(clips):

@@ -262,6 +262,18 @@ def test_a_disk_that_fills_up(tmp_path, tiny_model, name):
     assert os.listdir(tmp_path) == ["in.mkv"]
 
 
+@pytest.mark.parametrize("target", ["Alien: 2x.mkv", "Alien: 2x.gif"])
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, tiny_model, monkeypatch, target):
+    make_clip(tmp_path / "Alien: Covenant.mkv", frames=4, options={"g": "2"})
+    (tmp_path / "Alien: 3.mkv").write_bytes(bytes(1000))
+    monkeypatch.chdir(tmp_path)
+    segments = {"segment": 0} if target.endswith("mkv") else {}
+    assert upscale("Alien: Covenant.mkv", target, model=tiny_model, verify="fast", **segments).frames == 4
+    with pytest.raises(MediaError, match=r"^Alien: 3\.mkv is not a video file"):
+        upscale("Alien: 3.mkv", target, model=tiny_model, overwrite=True)
+    assert sorted(os.listdir()) == sorted(["Alien: 3.mkv", "Alien: Covenant.mkv", target])
+
+
 @pytest.mark.parametrize("name", ["out.y4m", "out.gif", "out_%03d.png"])
 def test_a_folder_that_nobody_writes_into(tmp_path, tiny_model, name):
     clip = make_clip(tmp_path / "in.mkv", frames=2)

@@ -227,6 +227,29 @@ def test_enlarged_pictures_are_kept(originals, pairs, tmp_path, capsys):
         evaluate("bicubic", originals, "--images", kept)
 
 
+def test_files_of_one_name_are_told_apart(tmp_path, monkeypatch, capsys):
+    """Every training run's weights have one name, and so have the folders of originals."""
+    monkeypatch.chdir(tmp_path)
+    for number, (run_of, dataset) in enumerate((("first", "Set5"), ("second", "Set14"))):
+        (tmp_path / run_of).mkdir()
+        save_tiny(tmp_path / run_of / "weights.safetensors", seed=number)
+        save(tmp_path / dataset / "HR" / "a.png", picture(number, 40, 46))
+    models, datasets = ["first/weights.safetensors", "second/weights.safetensors"], ["Set5/HR", "Set14/HR"]
+    assert evaluate(*models, *datasets, "--images", "kept", "--json", "-") == 0
+    figures = json.loads(capsys.readouterr().out)["pictures"]
+    assert [(each["dataset"], each["model"]) for each in figures] == [(d, m) for d in datasets for m in models]
+    files = sorted(path for path in (tmp_path / "kept").rglob("*.png"))
+    assert [str(path.relative_to(tmp_path / "kept")) for path in files] == [
+        f"{dataset}%2FHR/{run_of}%2Fweights.safetensors/a.png"
+        for dataset in ("Set14", "Set5")
+        for run_of in ("first", "second")
+    ]
+    assert len({path.read_bytes() for path in files}) == 4
+    save_tiny(tmp_path / "second" / "weights.safetensors", scale=4)
+    with pytest.raises(UsageError, match=r"got first/weights\.safetensors by 2, second/weights\.safetensors by 4; ev"):
+        evaluate(*models, *datasets)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

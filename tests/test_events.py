@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -100,6 +101,31 @@ def test_a_dry_run_says_all_and_writes_nothing(tmp_path, in_process, rich):
     assert plan["estimate"]["seconds"] == pytest.approx(plan["frames"] * each)
     assert os.listdir(tmp_path) == []
     assert "plan" not in said
+
+
+def test_a_dry_run_tells_streams_that_were_not_chosen_from_those_that_are_written_anew(tmp_path, in_process):
+    clip = make_clip(tmp_path / "in.mp4", frames=4, audio=["aac", "aac"], chapters=[(0, 100, "a")])
+    (*_, plan), _ = in_process(clip, tmp_path / "out.mkv", "--dry-run", "--streams", "a:0", *FAST)
+    assert [(stream["fate"], stream["reason"]) for stream in plan["streams"]] == [
+        ("enlarged", ""),
+        ("kept", ""),
+        ("dropped", "not among --streams"),
+        ("written anew", ""),
+    ]
+
+
+def test_a_dry_run_writes_no_aspect_ratio_and_does_not_complain(tmp_path, in_process):
+    clip = make_clip(tmp_path / "in.mkv", frames=2, sar=Fraction(16, 11))
+    (*_, plan), _ = in_process(clip, tmp_path / "out.mkv", "--dry-run", "--codec", "ffv1")
+    assert plan["estimate"]["measured"] == 2
+    assert not [note for note in plan["notes"] if "aspect" in note]
+
+
+def test_events_do_not_mix_with_a_video_on_standard_output(rich):
+    from rfdn_stream.cli.app import run
+
+    with pytest.raises(UsageError, match="--json and the y4m of OUT - would both go to standard output; name a file"):
+        run(["upscale", str(rich), "-", "--json"])
 
 
 def test_a_dry_run_for_people(tmp_path, tiny_model, rich, capfd):

@@ -1,18 +1,20 @@
 """``rfdn-stream jobs``: jobs that were interrupted are found, shown, gone on with, thrown away."""
 
 import io
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from rfdn_stream import upscale
 from rfdn_stream.cli.app import run
-from rfdn_stream.errors import UsageError
-from rfdn_stream.jobs.lock import locked
-from rfdn_stream.jobs.overview import find_jobs
+from rfdn_stream.errors import MediaError, UsageError
+from rfdn_stream.jobs.overview import find_jobs, resume
 from rfdn_stream.jobs.plan import job_folder
 from rfdn_stream.jobs.report import LogReporter
+from rfdn_stream.lock import locked
 from support import film
 
 CUT = {"segment": 0.5, "preset": "ultrafast"}
@@ -30,11 +32,11 @@ def begun(tmp_path, tiny_model, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = film(tmp_path / "film.mp4", frames=50, gop=12)
 
-    def begin(name):
+    def begin(name, source=source, **options):
         target = Path(name)
         target.parent.mkdir(exist_ok=True)
         with pytest.raises(KeyboardInterrupt):
-            upscale(source, target, model=tiny_model, reporter=Interrupting(), **CUT)
+            upscale(source, target, model=tiny_model, reporter=Interrupting(), **CUT, **options)
         return target
 
     return begin
@@ -71,6 +73,42 @@ def test_they_are_gone_on_with(begun, tiny_model, tmp_path, capsys):
     assert sorted(os.listdir(tmp_path)) == [".b.mp4.rfdn-job", "a.mp4", "film.mp4", "whole.mp4"]
     with pytest.raises(UsageError, match="is damaged; --restart begins it anew"):
         run(["jobs", "b.mp4", "--resume"])
+
+
+def test_one_whose_source_is_gone_holds_up_no_other(begun, tiny_model, capsys):
+    shutil.copy("film.mp4", "gone.mp4")
+    lost, other = begun("a.mp4", "gone.mp4"), begun("b.mp4")
+    Path("gone.mp4").unlink()
+    assert run(["jobs", "--resume", "-q"]) == 1
+    said = capsys.readouterr().err
+    assert "gone.mp4 cannot be read any more: No such file or directory; put it back to go on with the job" in said
+    assert other.exists()
+    with pytest.raises(MediaError, match=r"gone\.mp4 cannot be read any more"):
+        upscale("gone.mp4", lost, model=tiny_model, **CUT)
+    assert job_folder(lost).is_dir()
+
+
+def test_an_output_that_is_there_is_known_before_work(begun):
+    target = begun("a.mp4")
+    target.write_text("precious")
+    with pytest.raises(UsageError, match=r"a\.mp4 exists; pass --overwrite to replace it"):
+        run(["jobs", "a.mp4", "--resume"])
+    (job,) = find_jobs(target)
+    assert (job.whole, target.read_text()) == (2, "precious")
+    assert run(["jobs", "a.mp4", "--resume", "--overwrite", "-q"]) == 0
+
+
+def test_they_go_on_as_they_were_begun(begun, tiny_model):
+    """With their --verify and --keep-job, which may yet be others when the same is asked for again."""
+    target = begun("a.mp4", verify="off", keep_job=True)
+    (job,) = find_jobs(target)
+    assert resume(job, LogReporter()).proof.mode == "off"
+    assert job_folder(target).is_dir()
+    plan = json.loads((job.folder / "job.json").read_text())
+    (job.folder / "job.json").write_text(json.dumps({k: v for k, v in plan.items() if k not in ("verify", "keep_job")}))
+    result = upscale("film.mp4", target, model=tiny_model, overwrite=True, verify="full", **CUT)
+    assert result.proof.mode == "full"
+    assert not job_folder(target).exists()
 
 
 def test_they_are_thrown_away(begun, capsys, monkeypatch):

@@ -22,8 +22,8 @@ from rfdn_stream import upscale
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.jobs import work
 from rfdn_stream.jobs.journal import Done, Journal
-from rfdn_stream.jobs.lock import locked
 from rfdn_stream.jobs.plan import job_folder, load_plan
+from rfdn_stream.lock import locked
 from rfdn_stream.media.part_sink import PartSink
 from rfdn_stream.upscaler import Upscaler
 from support import save_tiny
@@ -539,6 +539,23 @@ def test_what_frames_keep_of_others_ends_with_the_segment(tmp_path, tiny_model, 
     plan = load_plan(job_folder(tmp_path / "out.mkv"))
     with work.Worker(plan) as worker:
         assert [worker.work(segment).reused for segment in plan.segments] == [4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("engine", ["torch", "winograd,torch"])
+def test_networks_in_sequence(job, tmp_path, engine):
+    """Whoever goes on, or works on it, opens the engines that the job was begun with."""
+    source = make_clip(tmp_path / "in.mkv", size=(32, 24), frames=20, options={"g": "5", "sc_threshold": "0"})
+    options = {"scale": 4, "engine": engine}
+    whole = job(source, "whole.mkv", **options)
+    assert (whole.frames, whole.width, whole.height) == (20, 128, 96)
+    with pytest.raises(StoppedError):
+        job(source, reporter=StopAfter(1), **options)
+    plan = load_plan(job_folder(tmp_path / "out.mkv"))
+    assert plan.engine == engine
+    with work.Worker(plan) as worker:
+        assert worker.work(plan.segments[0]) == Journal(plan.folder / "journal").done[0]
+    job(source, **options)
+    assert packets(tmp_path / "out.mkv") == packets(whole.target)
 
 
 def test_plans_travel(half_done):

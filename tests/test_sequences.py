@@ -14,6 +14,7 @@ import pytest
 from media_samples import make_clip, packet_times, probe_streams
 from rfdn_stream import Upscaler, upscale
 from rfdn_stream.errors import MediaError, ModelError, UsageError
+from rfdn_stream.jobs.report import LogReporter
 from rfdn_stream.media.headers import stored_size
 from rfdn_stream.media.image import ImageMetadata, read_image, write_image
 from rfdn_stream.media.naming import Pattern, find_images
@@ -69,6 +70,11 @@ def test_a_sequence_becomes_a_video_at_the_rate_that_is_said(tmp_path, tiny_mode
             want = upscaler.submit(read_image(shots / f"shot_{number + 1:03d}.png")[0]).result()
             # FFV1 has RGB of 10 bits or of 8 with padding; on the way back a code may be rounded otherwise.
             assert np.abs(got.to_ndarray(format="rgb24").astype(int) - want.planes[0]).max() <= 1
+
+
+def test_a_video_of_a_sequence_is_compared_frame_by_frame(tmp_path, tiny_model):
+    shots = shoot(tmp_path / "in", numbers(1, 3))
+    assert upscale(shots, tmp_path / "out.mkv", model=tiny_model, verify="full").proof.mode == "full"
 
 
 def test_a_video_becomes_a_sequence(tmp_path, tiny_model, caplog):
@@ -220,6 +226,31 @@ def test_an_older_sequence_is_replaced_as_a_whole_or_not_at_all(tmp_path, tiny_m
     upscale(shots, out / "%d.png", model=tiny_model, overwrite=True)
     assert sorted(os.listdir(out)) == ["1.png", "2.png", "3.png", "readme.png"]
     assert stored_size(out / "1.png") == (48, 32)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_images_that_appear_meanwhile(tmp_path, tiny_model, overwrite):
+    """They are kept, or what has the name of a new one is replaced."""
+    shots, out = shoot(tmp_path / "in", numbers(1, 3)), tmp_path / "out"
+    out.mkdir()
+    if overwrite:
+        (out / "8.png").write_text("older")
+
+    class Intruder(LogReporter):
+        def begin(self, what, frames):
+            for name in ("2.png", "9.png"):
+                (out / name).write_text("precious")
+
+    options = {"model": tiny_model, "overwrite": overwrite, "reporter": Intruder()}
+    if overwrite:
+        upscale(shots, out / "%d.png", **options)
+        assert stored_size(out / "2.png") == (48, 32)
+    else:
+        with pytest.raises(UsageError, match=r"2 files .*%d\.png have appeared meanwhile and are kept"):
+            upscale(shots, out / "%d.png", **options)
+        assert (out / "2.png").read_text() == "precious"
+    assert sorted(os.listdir(out)) == (["1.png", "2.png", "3.png", "9.png"] if overwrite else ["2.png", "9.png"])
+    assert (out / "9.png").read_text() == "precious"
 
 
 def test_a_sequence_is_not_for_one_image(tmp_path, tiny_model):

@@ -10,6 +10,8 @@ import pytest
 from rfdn_stream import upscale
 from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.report import LogReporter
+from rfdn_stream.media.naming import Pattern
+from rfdn_stream.media.stills import all_or_none
 from rfdn_stream.media.target import settle_target, whole_or_nothing
 from support import EXAMPLES
 
@@ -61,6 +63,39 @@ def test_what_a_crash_left_is_removed_and_the_living_are_left_alone(tmp_path, so
     with pytest.raises(UsageError, match=f"process {alive} is writing"), whole_or_nothing(target):
         pass
     assert target.read_text() == "whole"
+
+
+def test_what_a_dead_process_of_our_number_left_is_removed(tmp_path):
+    """As in a container, where every run may be process 1."""
+    target = tmp_path / "out.mkv"
+    (tmp_path / f".out.mkv.{os.getpid()}.part").write_text("half")
+    with whole_or_nothing(target) as partial:
+        assert partial.read_bytes() == b""
+        elsewhere = tmp_path / "folder"
+        elsewhere.symlink_to(tmp_path)
+        with pytest.raises(UsageError, match="by this very process"), whole_or_nothing(elsewhere / "out.mkv"):
+            pass
+        elsewhere.unlink()
+    with whole_or_nothing(target):
+        pass
+    assert os.listdir(tmp_path) == ["out.mkv"]
+
+
+def test_what_a_crash_left_of_a_sequence_is_removed(tmp_path, someone_else):
+    alive, ended = someone_else
+    pattern = Pattern(tmp_path / "f_%d.png")
+    for process in (ended, os.getpid()):
+        (tmp_path / f".f_%d.png.{process}.part").mkdir()
+        (tmp_path / f".f_%d.png.{process}.part" / "f_1.png").touch()
+    with all_or_none(pattern, overwrite=False) as folder:
+        assert os.listdir(tmp_path) == [folder.name]
+        assert os.listdir(folder) == []
+        with pytest.raises(UsageError, match="by this very process"), all_or_none(pattern, overwrite=False):
+            pass
+    assert os.listdir(tmp_path) == []
+    (tmp_path / f".f_%d.png.{alive}.part").mkdir()
+    with pytest.raises(UsageError, match=f"process {alive} is writing"), all_or_none(pattern, overwrite=False):
+        pass
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import resource
 import shutil
@@ -16,21 +17,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_cuda import FakeCuda
 from program import Fork, entry, script
 from rfdn_stream.errors import ModelError, UsageError
 from rfdn_stream.evaluation.metrics import psnr_y
 from rfdn_stream.evaluation.resize import bicubic as bicubic_resize
 from rfdn_stream.evaluation.resize import shrink
+from rfdn_stream.lock import locked
 from rfdn_stream.media.reader import open_source
 from rfdn_stream.nets import checkpoint
 from rfdn_stream.nets.base import named
 from rfdn_stream.nets.catalogue import open_model
 from rfdn_stream.nets.rfdn import RFDN, RFDNOptions, preset
-from rfdn_stream.training.config import TrainConfig, begin
-from rfdn_stream.training.held_out import enlarge
-from rfdn_stream.training.job import train
+from rfdn_stream.training.config import TrainConfig, begin, check_unchanged
+from rfdn_stream.training.held_out import HeldOut, enlarge
+from rfdn_stream.training.job import LOCK, _fill_minutes, train
 from rfdn_stream.training.log import Log, read_log
-from rfdn_stream.training.loop import LogReporter
+from rfdn_stream.training.loop import InterruptedTraining, LogReporter
 from rfdn_stream.training.network import new_network, take_weights
 from rfdn_stream.training.recorded import RecordedTrainer
 from rfdn_stream.training.schedule import ema_decay, learning_rate
@@ -198,6 +201,60 @@ def test_a_stopped_run_goes_on_where_it_was(whole, asked, cache, tmp_path):
     assert torch.load(tmp_path / "stopped" / "state.pt", weights_only=True)["trainer"]["step"] == 5
     resumed = train(tmp_path / "stopped", {}, device="cpu", cache=cache)
     assert_same_weights(whole.weights, resumed.weights)
+
+
+def test_a_run_that_is_stopped_while_it_first_measures_begins_again(whole, asked, cache, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(HeldOut, "psnr", interrupt)
+    with pytest.raises(InterruptedTraining, match="interrupted at step 0"):
+        train(tmp_path / "run", asked, device="cpu", cache=cache)
+    monkeypatch.undo()
+    resumed = train(tmp_path / "run", {}, device="cpu")
+    assert logged(resumed) == logged(whole)
+    assert_same_weights(whole.weights, resumed.weights)
+
+
+def test_a_disk_without_room_for_the_first_state(whole, asked, cache, tmp_path, unlimited):
+    limit(30_000)  # the weights would fit
+    with pytest.raises(TrainingError, match=r"state of step 0 cannot be written .*; make room, and run the same"):
+        train(tmp_path / "run", asked, device="cpu", cache=cache)
+    limit(resource.RLIM_INFINITY)
+    assert_same_weights(whole.weights, train(tmp_path / "run", asked, device="cpu", cache=cache).weights)
+
+
+def test_two_processes_never_train_in_one_folder(whole, asked, tmp_path):
+    (tmp_path / "new").mkdir()
+    for folder in (tmp_path / "new", whole.weights.parent):
+        with (
+            locked(folder, "run", LOCK),
+            pytest.raises(UsageError, match=f"process {os.getpid()} is working on the run in {folder}; wait for it"),
+        ):
+            train(folder, asked, device="cpu")
+    train(whole.weights.parent, {}, device="cpu")  # which is free again
+
+
+def test_a_device_without_room_is_an_error_of_one_line(asked, cache, tmp_path, monkeypatch):
+    gradients = Trainer.gradients
+
+    def full(self, lr, hr):
+        if self.step == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return gradients(self, lr, hr)
+
+    monkeypatch.setattr(Trainer, "gradients", full)
+    for dry_run, where in ((True, ""), (False, " in another folder")):
+        message = f"^cpu is out of memory; .* choose a smaller --batch or --patch{where}$"
+        with pytest.raises(TrainingError, match=message):
+            train(tmp_path / "run", asked, device="cpu", cache=cache, dry_run=dry_run)
+
+
+def test_a_card_that_does_not_exist(monkeypatch):
+    FakeCuda(monkeypatch, cards=("RTX 4090",))
+    with pytest.raises(UsageError, match=r"^there is no cuda:1; there is cuda:0 \(RTX 4090\)$"):
+        choose_device("cuda:1")
+    assert choose_device("cuda") == torch.device("cuda", 0)
 
 
 @pytest.mark.parametrize(
@@ -416,9 +473,20 @@ def test_a_config_survives_its_text():
     assert (config.schedule, config.init) == ("cosine", "bicubic")
 
 
+def test_with_minutes_a_warm_up_may_be_longer_than_the_run():
+    """How long that is depends on the machine; what was asked for stays, so that the same command goes on."""
+    asked = {"folders": ("a",), "minutes": 60.0, "warmup": 1500}
+    config = _fill_minutes(begin(asked, TINY), step=7.2, evaluation=0.0, spent=0.0)
+    assert (config.steps, config.warmup) == (500, 1500)
+    check_unchanged(TrainConfig.from_json(config.to_json()), asked, "out")
+    rates = [learning_rate(config, step) for step in range(500)]
+    assert 0 < max(rates) < config.lr
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"minutes": 1.0, "warmup": -1}, "warmup -1 is not allowed; take 0 or more"),
         ({"lr": 0.0}, "lr 0.0 is not allowed"),
         ({"patch": 8}, "15 or more"),
         ({"loss": "l3"}, "choose l1, l2"),

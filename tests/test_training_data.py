@@ -17,6 +17,7 @@ from rfdn_stream.training import clips, crops
 from rfdn_stream.training.data import DataOptions, open_batches
 from rfdn_stream.training.degrade import degrade, draw
 from rfdn_stream.training.resident import Resident
+from rfdn_stream.training.sources import find, set_aside
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,24 @@ def test_lr_and_hr_lie_over_each_other(photos, cache, scale, degrade):
 
     best = min(((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)), key=lambda move: error(*move))
     assert best == (0, 0)
+
+
+def test_a_file_counts_once_and_files_of_one_name_go_together(photos, tmp_path):
+    """So that nothing that is measured on was seen in training, and something is left to train on."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, name in ((one, "0.png"), (two, "1.png")):
+        folder.mkdir()
+        os.link(photos / name, folder / "clip.png")
+    for folders, count in (((one, two), 2), ((one, one), 1)):
+        opened = crops.open_crops(folders, 2, 24, tmp_path / "cache", print)
+        assert opened.images == (count, 0)
+        assert len(opened.training) > 0
+    (one / "best").mkdir()
+    os.link(photos / "2.png", one / "best" / "2.png")
+    (one / "link.png").symlink_to(one / "best" / "2.png")
+    found = find((one / "best", one, two))
+    assert [file.name for file in found] == ["2.png", "clip.png", "clip.png"]
+    assert len(set_aside(found)) == 1
 
 
 def test_clean_lr_is_matlab_s(photos, cache):
@@ -176,8 +195,13 @@ def test_a_missing_folder(tmp_path):
 
 def test_pictures_that_are_too_small(tmp_path):
     cv2.imwrite(str(tmp_path / "small.png"), np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8))
-    with pytest.raises(UsageError, match=r"at least 192x192 pixels are needed, the largest has 50x40"):
-        open_batches(options(tmp_path, tmp_path / "cache"), print)
+    remedy = r"the largest has 50x40; add larger pictures"
+    for patch, message in (
+        (24, rf"at least 192x192 pixels are needed, {remedy}$"),  # with a smaller patch, too
+        (127, rf"at least 256x256 pixels are needed, {remedy}, or choose a smaller patch$"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            open_batches(options(tmp_path, tmp_path / "cache", patch=patch), print)
 
 
 def test_unreadable_files_are_passed_over_and_named(photos, tmp_path):

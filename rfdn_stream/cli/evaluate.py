@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PICTURES, VIDEOS, HOW = "Pictures", "Videos", "How"
 WEIGHTS = frozenset({".safetensors", ".pth", ".pt", ".ckpt"})
 
+NO_FOLDERS = str.maketrans({character: f"%{ord(character):02X}" for character in "%/\\:"})
+"""Makes a path a name that no other path becomes."""
+
 Advance = Callable[[int, int], None]
 """Takes (steps done, steps in all; 0 = unknown)."""
 
@@ -151,7 +154,7 @@ def _told_apart(what: list[str]) -> tuple[list[str], list[Path], list[Path]]:
                 f"{name} does not exist, and no model has that name; models are {', '.join(names)}, or weights files"
             )
         elif path.is_dir() or path.suffix.lower() in EXTENSIONS:
-            pictures.append(path)
+            pictures.append(path if path.name.strip(".") else path.resolve())  # . and .. have no name
         else:
             videos.append(path)
     if not models:
@@ -187,13 +190,16 @@ def _evaluate_pictures(
     enlargers: Sequence[Enlarger], datasets: list[Path], images: Path | None, scores: Scores
 ) -> None:
     from rfdn_stream.evaluation.benchmark import find_pairs
+    from rfdn_stream.evaluation.names import distinct
 
     # All are looked through before work starts.
     totals = [len(find_pairs(dataset, enlargers[0].scale)) * len(enlargers) for dataset in datasets]
-    for dataset, total in zip(datasets, totals, strict=True):
+    names = distinct([dataset.stem for dataset in datasets], datasets)
+    for dataset, total, name in zip(datasets, totals, names, strict=True):
+        folder = None if images is None else images / name.translate(NO_FOLDERS)
         with _progress(dataset.name) as advance:
             step = partial(_step, advance, count(1), total)
-            results = [_evaluate_dataset(enlarger, dataset, images, step) for enlarger in enlargers]
+            results = [_evaluate_dataset(enlarger, dataset, folder, step) for enlarger in enlargers]
         scores.add_pictures(enlargers, results)
 
 
@@ -202,13 +208,13 @@ def _step(advance: Advance, steps: Iterator[int], total: int) -> None:
 
 
 def _evaluate_dataset(
-    enlarger: Enlarger, dataset: Path, images: Path | None, advance: Callable[[], None]
+    enlarger: Enlarger, dataset: Path, folder: Path | None, advance: Callable[[], None]
 ) -> BenchmarkScore:
     from rfdn_stream.evaluation.benchmark import Pair, evaluate_pictures
 
     def on_picture(pair: Pair, result: Frame) -> None:
-        if images is not None:
-            _keep(images / dataset.stem / enlarger.name / f"{pair.large.stem}.png", result)
+        if folder is not None:
+            _keep(folder / enlarger.name.translate(NO_FOLDERS) / f"{pair.large.stem}.png", result)
         advance()
 
     return evaluate_pictures(enlarger, dataset, on_picture)

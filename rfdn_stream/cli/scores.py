@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,9 @@ class Scores:
 
     def add_video(self, reference: Path, enlargers: Sequence[Enlarger], results: Sequence[Enlarged]) -> None:
         """One video, made small in some ways and enlarged by each of the enlargers."""
-        by_name = {enlarger.name: enlarger for enlarger in enlargers}
-        for result in results:
+        for enlarger, result in zip(cycle(enlargers), results):
             named = {"reference": str(reference), "small": result.encoding}
-            self._keep("videos", by_name[result.enlarger], **named, **asdict(result.score))
+            self._keep("videos", enlarger, **named, **asdict(result.score))
         score = results[0].score
         size = f"{score.width}x{score.height}"
         title = f"{reference}, {score.frames} frames of {size}, made small by {enlargers[0].scale}"

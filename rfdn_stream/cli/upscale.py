@@ -331,9 +331,14 @@ def upscale_command(
     from rfdn_stream.cli.events import EventReporter, write_line
     from rfdn_stream.cli.progress import ConsoleReporter
     from rfdn_stream.jobs import means_folder, upscale
+    from rfdn_stream.media.y4m import STDOUT
 
     if not sources:
         raise UsageError("Missing argument 'OUT' (see --help)")
+    if json and target == STDOUT and not dry_run:
+        raise UsageError(
+            "--json and the y4m of OUT - would both go to standard output; name a file, or leave out --json"
+        )
     reporter = EventReporter(quiet=quiet) if json else ConsoleReporter(quiet=quiet)
     job = partial(
         upscale,

@@ -80,14 +80,8 @@ class CudaDevice:
     fills = 300_000  # as measured on an H200; see docs/gpu.md
 
     def __init__(self, index: int | None = None) -> None:
-        start_cuda()
-        index, count = index or 0, torch.cuda.device_count()
-        if index >= count:
-            cards = ", ".join(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(count))
-            raise UsageError(f"there is no cuda:{index}; there is {cards}")
-        self.name = f"cuda:{index}"
-        self.torch_device = torch.device("cuda", index)
-        probe(self.torch_device)
+        self.torch_device = find_card(index)
+        self.name = str(self.torch_device)
         self.kernels: ColorKernels = cuda.choose(self.torch_device)
         self.failure: BaseException | None = None
         self._streams: dict[str, CudaStream] = {}
@@ -212,6 +206,18 @@ def start_cuda() -> None:
             if words in said:
                 raise error(f"{said}; {remedy}") from failure
         raise DeviceError(f"CUDA does not start: {said}; see what nvidia-smi says, or choose --device cpu") from failure
+
+
+def find_card(index: int | None = None) -> torch.device:
+    """The card of that number (None = 0), which computes; raises as `CudaDevice`."""
+    start_cuda()
+    index, count = index or 0, torch.cuda.device_count()
+    if index >= count:
+        cards = ", ".join(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(count))
+        raise UsageError(f"there is no cuda:{index}; there is {cards}")
+    device = torch.device("cuda", index)
+    probe(device)
+    return device
 
 
 def probe(device: torch.device) -> None:

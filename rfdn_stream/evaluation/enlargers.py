@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from rfdn_stream.errors import UsageError
+from rfdn_stream.evaluation.names import distinct
 from rfdn_stream.evaluation.resize import BICUBIC, LANCZOS, Kernel, resize
 from rfdn_stream.frame import Frame, Layout
 from rfdn_stream.kernels.colour import CO_SITED
@@ -40,8 +41,8 @@ class Enlarger(Protocol):
 class Network:
     """An `Upscaler`, which stays the caller's to close."""
 
-    def __init__(self, upscaler: Upscaler) -> None:
-        self.name, self.scale = upscaler.model.name, upscaler.scale
+    def __init__(self, upscaler: Upscaler, name: str) -> None:
+        self.name, self.scale = name, upscaler.scale
         self.description = f"{upscaler.engine.description}, on {upscaler.device.name}"
         self._upscaler = upscaler
 
@@ -70,6 +71,8 @@ def open_enlargers(
 ) -> Iterator[list[Enlarger]]:
     """Makes an enlarger of each name, all of one scale, and closes them after the block.
 
+    A weights file is called by its name without folders and extension, or by its path where that would be another's.
+
     Args:
         names: models of the catalogue, weights files, or names of `BASELINES`.
         scale: what all enlarge by; None = what the models do, or 2 where there are only baselines.
@@ -82,16 +85,18 @@ def open_enlargers(
     if scale is not None and scale not in _BASELINE_SCALES:
         raise UsageError(f"scale {scale} is not there; choose 2, 3 or 4")
     with ExitStack() as stack:
-        networks: dict[str | Path, Network] = {}
-        for name in names:
-            if name not in BASELINES and name not in networks:
-                upscaler = stack.enter_context(Upscaler(name, scale=scale, device=device, precision=precision))
-                networks[name] = Network(upscaler)
-        scales = {network.name: network.scale for network in networks.values()}
-        if len(set(scales.values())) > 1:
-            each = ", ".join(f"{name} by {factor}" for name, factor in scales.items())
+        upscalers = {
+            name: stack.enter_context(Upscaler(name, scale=scale, device=device, precision=precision))
+            for name in dict.fromkeys(names)
+            if name not in BASELINES
+        }
+        models = [upscaler.model.name for upscaler in upscalers.values()]
+        told = distinct([*models, *BASELINES], [*upscalers, *BASELINES])
+        networks = {name: Network(upscalers[name], called) for name, called in zip(upscalers, told, strict=False)}
+        if len({network.scale for network in networks.values()}) > 1:
+            each = ", ".join(f"{network.name} by {network.scale}" for network in networks.values())
             raise UsageError(f"models are compared where they enlarge alike, got {each}; evaluate them one by one")
-        common = scale or next(iter(scales.values()), _DEFAULT_SCALE)
+        common = scale or next((network.scale for network in networks.values()), _DEFAULT_SCALE)
         yield [networks[name] if name in networks else Baseline(str(name), common) for name in names]
 
 

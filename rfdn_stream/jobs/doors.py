@@ -149,7 +149,7 @@ class Doors:
     def writing(self, *, overwrite: bool) -> AbstractContextManager[Path]:
         """Where to write, until the block succeeds: then what was written takes its name, else it is removed."""
         if isinstance(self.target, Pattern):
-            return all_or_none(self.target)
+            return all_or_none(self.target, overwrite=overwrite)
         if str(self.target) == STDOUT:
             return contextlib.nullcontext(self.target)
         return whole_or_nothing(self.target, overwrite=overwrite)

@@ -17,7 +17,6 @@ from rfdn_stream.jobs.doors import Doors, Reading, settle_doors
 from rfdn_stream.jobs.dry_run import with_estimate
 from rfdn_stream.jobs.executors import Executor, SerialExecutor
 from rfdn_stream.jobs.image import upscale_image
-from rfdn_stream.jobs.lock import locked
 from rfdn_stream.jobs.opened import Opened, opened
 from rfdn_stream.jobs.outlook import Outlook
 from rfdn_stream.jobs.plan import PLAN, job_folder
@@ -27,6 +26,7 @@ from rfdn_stream.jobs.request import SEGMENT_SECONDS, Request, absolute
 from rfdn_stream.jobs.segmented import begin_job, carry_out, discard_job, new_job, resume_job
 from rfdn_stream.jobs.size import wanted_size
 from rfdn_stream.jobs.video import Made, upscale_video
+from rfdn_stream.lock import locked
 from rfdn_stream.media.cuts import Cuts, find_cuts
 from rfdn_stream.media.naming import Images
 from rfdn_stream.media.y4m import STDOUT
@@ -266,7 +266,7 @@ def _upscale_video(
                 reporter.note(f"in one go, and to be begun anew if it is interrupted: {cuts.reason}")
             return _in_one_go(job, request, reporter, executor, overwrite=overwrite, verify=verify)
         with new_job(folder):
-            plan = begin_job(job, doors.path, request, cuts, folder, reporter)
+            plan = begin_job(job, doors.path, request, cuts, folder, reporter, keep_job=keep_job, verify=verify)
             return finish(plan, executor(job))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rfdn_stream import registry
+from rfdn_stream.engines.base import Engine
 from rfdn_stream.jobs.doors import Doors
 from rfdn_stream.jobs.outlook import Outlook, expected_frames, of_video, remarks
 from rfdn_stream.jobs.report import LogReporter, Reporter, log
@@ -45,9 +46,10 @@ class Opened:
 
     @property
     def engine(self) -> str:
-        """The name of what runs the network."""
-        kind = type(self.upscaler.engine)
-        return next(name for name, where in registry.ENGINES.items() if where == f"{kind.__module__}:{kind.__name__}")
+        """The name of what runs the network; of networks in sequence each one's, with commas, where they differ."""
+        engine = self.upscaler.engine
+        names = [_name_of(each) for each in getattr(engine, "engines", (engine,))]
+        return names[0] if len(set(names)) == 1 else ",".join(names)
 
     @property
     def frames(self) -> int:
@@ -120,12 +122,20 @@ def settled(device: str) -> tuple[str, Card | None]:
 
 def read_source(doors: Doors, request: Request) -> Source:
     """The source alone, decoded on the processor as far as its first picture: for its header and other streams."""
-    return doors.open(replace(request.reading, decode="cpu"), None, LogReporter())
+    reading = request.reading
+    if not isinstance(doors.source, Images):  # which nothing decodes
+        reading = replace(reading, decode="cpu")
+    return doors.open(reading, None, LogReporter())
 
 
 def is_same_kind(device: str, other: str) -> bool:
     """Whether two devices compute alike, such as two cards."""
     return device.partition(":")[0] == other.partition(":")[0]
+
+
+def _name_of(engine: Engine) -> str:
+    kind = type(engine)
+    return next(name for name, where in registry.ENGINES.items() if where == f"{kind.__module__}:{kind.__name__}")
 
 
 def _tell(source: Source, plan: OutputPlan, reporter: Reporter) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from rfdn_stream.frame import ColorSpec, Frame, VideoInfo
 from rfdn_stream.media.hdr import StaticHdr
 from rfdn_stream.media.output import OutputPlan
-from rfdn_stream.media.passthrough import LABELS, describe_stream
+from rfdn_stream.media.passthrough import LABELS, describe_stream, is_written_anew
 from rfdn_stream.media.source import Source
 from rfdn_stream.upscaler import Upscaler
 
@@ -121,7 +121,8 @@ class Outlook:
         for fate in self.streams:
             if fate.fate not in (ENLARGED, DROPPED):
                 yield fate.fate, fate.stream + (f" to {fate.to}" if fate.to else "")
-        for what, why in self.dropped:
+        lost = tuple((fate.stream, fate.reason) for fate in self.streams if fate.fate == DROPPED)
+        for what, why in dict.fromkeys(lost + self.dropped):
             yield "dropped", f"{what} ({why})"
         for note in self.notes:
             yield "note", note
@@ -206,8 +207,10 @@ def _fates(source: Source, plan: OutputPlan) -> Iterator[StreamFate]:
             yield StreamFate(stream.index, name, CONVERTED if copy.how == "convert" else KEPT, copy.codec)
         elif name in reasons:
             yield StreamFate(stream.index, name, DROPPED, reason=reasons[name])
-        else:
+        elif is_written_anew(stream):
             yield StreamFate(stream.index, name, ANEW)
+        else:
+            yield StreamFate(stream.index, name, DROPPED, reason="not among --streams")
 
 
 def remarks(source: Source, plan: OutputPlan) -> Iterator[tuple[bool, str]]:

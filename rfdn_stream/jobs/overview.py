@@ -11,10 +11,11 @@ from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.choice import choose_executor
 from rfdn_stream.jobs.file import Result
 from rfdn_stream.jobs.journal import Journal
-from rfdn_stream.jobs.lock import LOCK, locked
 from rfdn_stream.jobs.plan import JobPlan, job_folder, load_plan
 from rfdn_stream.jobs.report import Reporter
 from rfdn_stream.jobs.segmented import carry_out, resume_job
+from rfdn_stream.lock import LOCK, locked
+from rfdn_stream.media.target import settle_target
 
 ENDING = job_folder(Path("x")).name.removeprefix(".x")
 
@@ -93,15 +94,16 @@ def resume(
         workers, cluster, overwrite: as for `upscale`.
 
     Raises:
-        UsageError: it cannot be gone on with, as `segmented.resume_job`.
+        UsageError: it cannot be gone on with, as `segmented.resume_job`, or its output is there already.
         RfdnError: it failed; what is whole is kept.
     """
     begun = time.perf_counter()
     with locked(job.folder):
         known = load_plan(job.folder)
+        settle_target(Path(known.source), Path(known.target), overwrite=overwrite)
         plan = resume_job(Path(known.source), known.request, job.folder)
         executor = choose_executor(plan.request.device, workers, cluster)
-        made = carry_out(plan, executor, reporter, overwrite=overwrite)
+        made = carry_out(plan, executor, reporter, overwrite=overwrite, keep_job=plan.keep_job, verify=plan.verify)
     return Result(Path(plan.target), made.frames, *made.size, time.perf_counter() - begun, made.outlook, made.proof)
 
 

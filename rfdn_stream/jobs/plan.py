@@ -17,7 +17,7 @@ import av
 
 from rfdn_stream import __version__
 from rfdn_stream.config import EncodeOptions
-from rfdn_stream.errors import UsageError
+from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.jobs.doors import Doors
 from rfdn_stream.jobs.opened import Opened, is_same_kind
 from rfdn_stream.jobs.request import Request
@@ -62,12 +62,17 @@ class Fingerprint:
 
     @classmethod
     def of(cls, path: Path) -> Fingerprint:
-        """The file's as it is now."""
-        with path.open("rb") as file:
-            stat = os.fstat(file.fileno())
-            digest = hashlib.sha256(file.read(ENDS))
-            file.seek(max(0, stat.st_size - ENDS))
-            digest.update(file.read(ENDS))
+        """The file's as it is now; MediaError if it is gone."""
+        try:
+            with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                digest = hashlib.sha256(file.read(ENDS))
+                file.seek(max(0, stat.st_size - ENDS))
+                digest.update(file.read(ENDS))
+        except OSError as failure:
+            raise MediaError(
+                f"the source {path} cannot be read any more: {failure.strerror}; put it back to go on with the job"
+            ) from None
         return cls(stat.st_size, stat.st_mtime_ns, digest.hexdigest())
 
 
@@ -88,6 +93,7 @@ class JobPlan:
         headline: of the job, for people; `network`: what runs it, and its `scale`.
         header: what the encoder says before its first packet, as hexadecimal digits; "" = not known beforehand.
         segments: two or more.
+        verify, keep_job: what `jobs --resume` goes on with; asking for the same job again may change them.
     """
 
     source: str
@@ -106,6 +112,8 @@ class JobPlan:
     scale: int
     header: str
     segments: tuple[Segment, ...]
+    verify: str = "fast"
+    keep_job: bool = False
 
     @property
     def doors(self) -> Doors:
@@ -132,12 +140,23 @@ def job_folder(target: Path) -> Path:
     return target.with_name(f".{target.name}.rfdn-job")
 
 
-def make_plan(job: Opened, target: Path, request: Request, cuts: Cuts, count: int, trial: VideoFileSink) -> JobPlan:
+def make_plan(
+    job: Opened,
+    target: Path,
+    request: Request,
+    cuts: Cuts,
+    count: int,
+    trial: VideoFileSink,
+    *,
+    verify: str = "fast",
+    keep_job: bool = False,
+) -> JobPlan:
     """The plan of a job that is begun; nothing is written.
 
     Args:
         count: of processors that the encoder is set up for.
         trial: the output as it will be, opened for its header.
+        verify, keep_job: as for `upscale`.
     """
     coded, header = trial.report.size, trial.header
     begins: list[tuple[int | None, int | None, tuple[int, int | None] | None]] = [(None, None, None)]
@@ -161,6 +180,8 @@ def make_plan(job: Opened, target: Path, request: Request, cuts: Cuts, count: in
         scale=job.upscaler.scale,
         header=header.hex(),
         segments=tuple(Segment(index, *begin, end) for index, (begin, end) in enumerate(zip(begins, [*ends, None]))),
+        verify=verify,
+        keep_job=keep_job,
     )
 
 
@@ -213,6 +234,9 @@ def differences(plan: JobPlan, source: Path, request: Request, device: str) -> l
     """How a request, whose device is settled, differs from the one that the job was begun with, in words.
 
     None = the job can go on.
+
+    Raises:
+        MediaError: the source is gone.
     """
     found = []
     if str(source) != plan.source:

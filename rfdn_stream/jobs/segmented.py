@@ -16,12 +16,12 @@ from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.jobs.assemble import assemble, outlook
 from rfdn_stream.jobs.executors import Executor
 from rfdn_stream.jobs.journal import Done, Journal
-from rfdn_stream.jobs.lock import locked
 from rfdn_stream.jobs.opened import Opened, settled
 from rfdn_stream.jobs.plan import PLAN, JobPlan, Segment, differences, load_plan, make_plan, processors, sync_folder
 from rfdn_stream.jobs.report import Reporter, log
 from rfdn_stream.jobs.request import Request
 from rfdn_stream.jobs.video import Made, tell_findings, tell_reused
+from rfdn_stream.lock import locked
 from rfdn_stream.media.cuts import Cuts
 from rfdn_stream.media.packets import checksum
 from rfdn_stream.media.writer import VideoFileSink
@@ -44,8 +44,21 @@ def new_job(folder: Path) -> Iterator[None]:
             shutil.rmtree(folder)
 
 
-def begin_job(job: Opened, target: Path, request: Request, cuts: Cuts, folder: Path, reporter: Reporter) -> JobPlan:
+def begin_job(
+    job: Opened,
+    target: Path,
+    request: Request,
+    cuts: Cuts,
+    folder: Path,
+    reporter: Reporter,
+    *,
+    keep_job: bool = False,
+    verify: str = "fast",
+) -> JobPlan:
     """Settles the plan of a new job, in its folder, which is locked.
+
+    Args:
+        keep_job, verify: as for `upscale`.
 
     Raises:
         UsageError: the encoder or the container refuses; the folder holds no job then.
@@ -55,7 +68,7 @@ def begin_job(job: Opened, target: Path, request: Request, cuts: Cuts, folder: P
     with VideoFileSink(folder / OUTPUT, fixed.source, fixed.output, fixed.size) as trial:
         for note in trial.notes:
             reporter.note(note)
-        plan = make_plan(fixed, target, request, cuts, count, trial)
+        plan = make_plan(fixed, target, request, cuts, count, trial, verify=verify, keep_job=keep_job)
     free, likely = shutil.disk_usage(folder).free, 2 * plan.fingerprint.size
     if free < likely:
         log.warning("%s free in %s may not do: the job takes twice what its result does", _size(free), folder)
@@ -68,6 +81,7 @@ def resume_job(source: Path, request: Request, folder: Path) -> JobPlan:
 
     Raises:
         UsageError: it is another one, in what, and what to do.
+        MediaError: the source is gone.
     """
     plan = load_plan(folder)
     differs = differences(plan, Path(os.path.abspath(source)), request, settled(request.device)[0])

@@ -210,9 +210,5 @@ class _UnderWay:
 
 def check_source(plan: JobPlan) -> None:
     """MediaError if the source is gone, or no longer what it was when the job began."""
-    try:
-        same = Fingerprint.of(Path(plan.source)) == plan.fingerprint
-    except OSError as failure:
-        raise MediaError(f"the source {plan.source} cannot be read any more: {failure.strerror}") from None
-    if not same:
+    if Fingerprint.of(Path(plan.source)) != plan.fingerprint:
         raise MediaError(f"the source {plan.source} has changed since the job began; --restart begins it anew")

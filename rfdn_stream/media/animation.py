@@ -22,6 +22,7 @@ from rfdn_stream.media.alpha import has_alpha
 from rfdn_stream.media.frames import plane_views
 from rfdn_stream.media.image import Samples, right_angle, turned
 from rfdn_stream.media.output import OutputPlan
+from rfdn_stream.media.probe import ffmpeg_name
 from rfdn_stream.media.source import Source
 from rfdn_stream.media.tags import ColorTags
 from rfdn_stream.media.target import write_error
@@ -64,7 +65,7 @@ class AnimationSink:
     def __enter__(self) -> Self:
         try:
             self._output: OutputContainer = av.open(
-                str(self.path), "w", format=self.report.muxer, container_options=self._muxing
+                ffmpeg_name(self.path), "w", format=self.report.muxer, container_options=self._muxing
             )
             stream = self._output.add_stream(self.codec, rate=self._rate, options=dict(self._options))
             assert isinstance(stream, VideoStream)

@@ -20,7 +20,7 @@ from av.codec.context import CodecContext
 from av.codec.hwaccel import HWAccel, HWDevice
 from av.video.codeccontext import VideoCodecContext
 
-from rfdn_stream.media.probe import choose_video
+from rfdn_stream.media.probe import choose_video, ffmpeg_name
 
 _TIMEOUT = 30
 _LINE = re.compile(r"^\[\S+ @ 0x[0-9a-f]+\] (.+)$", re.MULTILINE)
@@ -45,7 +45,7 @@ def ask(*attempt: str) -> list[str]:
 def try_decoding(path: str, card: str) -> None:
     """Decodes the first picture of a file by NVDEC."""
     HWDevice("cuda", card)
-    with av.open(path, hwaccel=HWAccel("cuda", device=card)) as container:
+    with av.open(ffmpeg_name(path), hwaccel=HWAccel("cuda", device=card)) as container:
         video = choose_video(container, path)
         video.codec_context.thread_count = 1
         next(container.decode(video), None)

@@ -17,6 +17,7 @@ from rfdn_stream.media.contents import Difference
 from rfdn_stream.media.encoders import Encoding, choose_encoding
 from rfdn_stream.media.extras import lost_extras
 from rfdn_stream.media.passthrough import LABELS, TS_CODECS, CopiedStream, has_flag, plan_copies
+from rfdn_stream.media.probe import ffmpeg_name
 from rfdn_stream.media.rehearsal import announced, rehearse
 from rfdn_stream.media.selection import selected
 from rfdn_stream.media.source import Source
@@ -59,7 +60,7 @@ def muxer_of(path: str | Path) -> str:
     """
     extension = Path(path).suffix
     try:
-        with av.open(str(path), "w") as output:
+        with av.open(ffmpeg_name(path), "w") as output:
             name = output.format.name
     except ValueError:
         got = f"the extension {extension!r} of {path} is unknown" if extension else f"{path} has no extension"

@@ -88,7 +88,7 @@ def plan_copies(source: Source, muxer: str, chosen: Container[int] | None = None
     for stream in source.container.streams:
         if stream.index == source.video.index or (chosen is not None and stream.index not in chosen):
             continue
-        if _is_written_anew(stream):
+        if is_written_anew(stream):
             continue
         candidate = _candidate(stream, muxer)
         reason = candidate if isinstance(candidate, str) else _refusal(source, muxer, candidate)
@@ -130,7 +130,7 @@ def stream_codec(stream: Stream) -> str | None:
     return stream.name if stream.type == "data" else None
 
 
-def _is_written_anew(stream: Stream) -> bool:
+def is_written_anew(stream: Stream) -> bool:
     """Whether it only repeats the chapters, or the video's timecode tag."""
     if stream.type == "data":
         return stream.discard == Discard.all or "timecode" in stream.metadata

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,7 +116,7 @@ def open_input(path: str | Path, accelerator: HWAccel | None = None, *, raw: Raw
         options |= ADDRESS_OPTIONS
     try:
         container = av.open(
-            "pipe:" if from_pipe else str(path),
+            "pipe:" if from_pipe else ffmpeg_name(path),
             format="rawvideo" if raw else None,
             options=options,
             timeout=TIMEOUT if is_address(path) else None,
@@ -129,6 +130,11 @@ def open_input(path: str | Path, accelerator: HWAccel | None = None, *, raw: Raw
         container.close()
         raise MediaError(f"{name} is a text file")
     return container
+
+
+def ffmpeg_name(path: str | Path) -> str:
+    """An address or a path as FFmpeg is to get it: absolute, as it takes ``Alien: 2.mkv`` for a protocol's."""
+    return str(path) if is_address(path) else os.path.abspath(path)
 
 
 def is_address(path: str | Path) -> bool:

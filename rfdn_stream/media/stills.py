@@ -22,6 +22,7 @@ from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.sequence import ImageSequence
 from rfdn_stream.media.source import Source
 from rfdn_stream.media.tags import ColorTags
+from rfdn_stream.media.target import partial_name
 from rfdn_stream.media.verify import SinkReport
 
 
@@ -113,25 +114,35 @@ def settle_pattern(images: Images | None, pattern: Pattern, *, overwrite: bool) 
 
 
 @contextmanager
-def all_or_none(pattern: Pattern) -> Iterator[Path]:
+def all_or_none(pattern: Pattern, *, overwrite: bool) -> Iterator[Path]:
     """A hidden folder beside the images, which take their names if the block succeeds; else it is removed.
 
-    Older images of the pattern are removed, so that none of them follows the new ones.
+    Images of the pattern that were there before are removed, so that none of them follows the new ones.
+
+    Args:
+        overwrite: replace what has come to lie under the images' names meanwhile.
+
+    Raises:
+        UsageError: the folder cannot be written into, another run is at work on the images, or has just made some.
     """
-    folder = pattern.path.parent / f".{pattern.path.stem.replace('%', '')}.{os.getpid()}.part"
-    try:
-        folder.mkdir()
-    except OSError as failure:
-        raise UsageError(
-            f"cannot write into {pattern.path.parent}: {failure.strerror}; choose another folder"
-        ) from None
-    try:
-        yield folder
-        made = sorted(folder.iterdir())
-        old = set(pattern.existing().values())
-        for file in made:
-            os.replace(file, pattern.path.with_name(file.name))
-        for file in old - {pattern.path.with_name(file.name) for file in made}:
-            file.unlink()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    old = set(pattern.existing().values())
+    with partial_name(pattern.path) as folder:
+        try:
+            folder.mkdir()
+        except OSError as failure:
+            raise UsageError(
+                f"cannot write into {pattern.path.parent}: {failure.strerror}; choose another folder"
+            ) from None
+        try:
+            yield folder
+            if (there := pattern.existing()) and not overwrite:
+                raise UsageError(
+                    f"{len(there)} files {pattern} have appeared meanwhile and are kept; the new images were removed"
+                )
+            made = {pattern.path.with_name(file.name): file for file in sorted(folder.iterdir())}
+            for image, file in made.items():
+                os.replace(file, image)
+            for image in old - made.keys():
+                image.unlink(missing_ok=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -6,8 +6,10 @@ import contextlib
 import errno
 import glob
 import os
+import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,10 @@ from pathlib import Path
 import av
 
 from rfdn_stream.errors import MediaError, UsageError
+
+_under_way: set[Path] = set()
+"""Unfinished results of this process. In a container a dead one may have had its number, and left files under it."""
+_turn = threading.Lock()
 
 
 def settle_target(source: Path | None, target: Path, *, overwrite: bool) -> None:
@@ -47,31 +53,48 @@ def check_writable(target: Path) -> None:
 def whole_or_nothing(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """A temporary name in the target's folder, renamed to `target` if the block succeeds, else removed.
 
-    The name is hidden and ends in ``.part``: nothing takes it for a whole file, even after a crash.
-
     Args:
         overwrite: replace what has come to lie under the target's name meanwhile.
 
     Raises:
         UsageError: the folder cannot be written into, another run is at work on the target, or has just made it.
     """
-    _refuse_company(target)
+    with partial_name(target) as partial:
+        try:
+            partial.open("xb").close()
+        except OSError as failure:
+            raise UsageError(f"cannot write into {target.parent}: {failure.strerror}; choose another folder") from None
+        try:
+            yield partial
+            if target.exists() and not overwrite:
+                raise UsageError(f"the output {target} has appeared meanwhile and is kept; the new result was removed")
+            os.replace(partial, target)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                partial.unlink()
+            raise
+
+
+@contextmanager
+def partial_name(target: Path) -> Iterator[Path]:
+    """A name beside the target that is the block's alone; nothing is there, as what dead processes left is removed.
+
+    It is hidden and ends in ``.part``: nothing takes it for a whole result, even after a crash.
+
+    Raises:
+        UsageError: a run is at work on the target.
+    """
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    own = partial.resolve()
+    with _turn:
+        if own in _under_way:
+            raise UsageError(f"{target} is being written by this very process; choose another name")
+        _under_way.add(own)
     try:
-        partial.open("xb").close()
-    except FileExistsError:
-        raise UsageError(f"{target} is being written by this very process; choose another name") from None
-    except OSError as failure:
-        raise UsageError(f"cannot write into {target.parent}: {failure.strerror}; choose another folder") from None
-    try:
+        _remove_left_over(target)
         yield partial
-        if target.exists() and not overwrite:
-            raise UsageError(f"the output {target} has appeared meanwhile and is kept; the new result was removed")
-        os.replace(partial, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
-        raise
+    finally:
+        _under_way.discard(own)
 
 
 def write_error(path: str | Path, error: av.FFmpegError | OSError) -> MediaError:
@@ -80,19 +103,19 @@ def write_error(path: str | Path, error: av.FFmpegError | OSError) -> MediaError
     return MediaError(f"cannot write {path}: {error.strerror}{hint}")
 
 
-def _refuse_company(target: Path) -> None:
-    """UsageError if a process that is alive has an unfinished file of the same target; left-over ones are removed."""
+def _remove_left_over(target: Path) -> None:
+    """Removes unfinished results of the same target; UsageError if another process that is alive has one."""
     for other in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         number = other.name.removesuffix(".part").rpartition(".")[2]
-        if not number.isdigit() or int(number) == os.getpid():
+        if not number.isdigit():
             continue
-        if _is_alive(int(number)):
+        if int(number) != os.getpid() and _is_alive(int(number)):
             raise UsageError(
                 f"process {number} is writing {target}; wait for it or choose another name "
                 f"(if it is another program, delete {other})"
             )
         with contextlib.suppress(OSError):
-            other.unlink()
+            shutil.rmtree(other) if other.is_dir() else other.unlink()
 
 
 def _is_alive(process: int) -> bool:

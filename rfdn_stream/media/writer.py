@@ -23,6 +23,7 @@ from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.matroska import set_display_size
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.passthrough import WITH_CHAPTERS, carried_tags
+from rfdn_stream.media.probe import ffmpeg_name
 from rfdn_stream.media.source import CopiedPacket, Source
 from rfdn_stream.media.target import write_error
 from rfdn_stream.media.verify import SinkReport
@@ -66,7 +67,7 @@ class VideoFileSink:
         try:
             options = shell.container_options(self._source.first.origin, self._plan.muxer)
             self._output: OutputContainer = av.open(
-                str(self.path), "w", format=self._plan.muxer, container_options=options
+                ffmpeg_name(self.path), "w", format=self._plan.muxer, container_options=options
             )
             self._add_streams()
             if self._encoder.open():
@@ -175,7 +176,8 @@ class VideoFileSink:
         """Other codecs say it in their bitstream, exactly; here it is rounded to whole pixels of display size."""
         ratio = self._encoder.aspect_ratio
         says_it = self._encoder.codec in ("h264", "hevc", "mpeg4", "mpeg2video")
-        if ratio != 1 and not says_it and self._plan.muxer in ("matroska", "webm"):
+        # Into nothing, as in a dry run, there is nothing to change.
+        if ratio != 1 and not says_it and self._plan.muxer in ("matroska", "webm") and self.path.is_file():
             width, height = self.report.size
             if not set_display_size(self.path, round(width * ratio), height):
                 self.notes.append(f"the pixel aspect ratio {ratio} could not be written")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 from rfdn_stream.errors import UsageError
@@ -86,7 +86,10 @@ class TrainConfig:
         _require("lr", self.lr, 0 < self.lr < 1, "above 0 and below 1")
         _require("ema", self.ema, 0 <= self.ema < 1, "0 or more and below 1")
         _require("clean-share", self.clean_share, 0 <= self.clean_share <= 1, "0 to 1")
-        _require("warmup", self.warmup, 0 <= self.warmup <= self.steps, f"0 to the number of steps ({self.steps})")
+        if self.minutes is None:
+            _require("warmup", self.warmup, 0 <= self.warmup <= self.steps, f"0 to the number of steps ({self.steps})")
+        else:  # how many steps there will be is measured later
+            _require("warmup", self.warmup, self.warmup >= 0, "0 or more")
         _require("seed", self.seed, 0 <= self.seed < 2**63, "0 or more")
         if self.clip is not None:
             _require("clip", self.clip, self.clip > 0, "above 0")
@@ -147,11 +150,6 @@ def begin(asked: Mapping[str, Any], network: NetworkOptions) -> TrainConfig:
     if asked.get("loss") == "l2":
         recipe |= FINE_TUNING
     return TrainConfig(network=network, **{**recipe, **asked})
-
-
-def with_steps(config: TrainConfig, steps: int) -> TrainConfig:
-    """The config with as many steps as its minutes were measured to allow."""
-    return replace(config, steps=steps, warmup=min(config.warmup, steps))
 
 
 def check_unchanged(config: TrainConfig, asked: Mapping[str, Any], out: object) -> None:

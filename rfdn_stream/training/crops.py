@@ -28,7 +28,7 @@ from rfdn_stream.evaluation.resize import Picture, shrink
 from rfdn_stream.media.probe import VIDEOS
 from rfdn_stream.training.sources import SourceFile, find, pictures, reason, set_aside
 
-RECIPE = 2  # raised whenever the same files give another cache
+RECIPE = 3  # raised whenever the same files give another cache
 LR_SIDE = 96
 # The standard deviation of luma's detail (what a blur of 9 pixels takes away), in codes of 255, below which a crop
 # is flat: sky, paper, defocused backgrounds.
@@ -232,7 +232,7 @@ def _build(files: Sequence[SourceFile], scale: int, side: int, folder: Path, rep
                 shown = time.monotonic()
                 report(f"unpacking: {number + 1} of {len(files)} files, {len(about.crops)} crops")
     if not about.pictures:
-        raise UsageError(_nothing_left(about, sizes, side * scale))
+        raise UsageError(_nothing_left(about, sizes, side, scale))
     used = {entry.file for entry in about.pictures}
     aside = set_aside([file for file in files if file.name in used])
     text = json.dumps({**asdict(about), "set_aside": sorted(aside)})
@@ -315,12 +315,13 @@ def detail(rgb: npt.NDArray[np.uint8]) -> float:
     return float((luma - cv2.blur(luma, (9, 9))).std())
 
 
-def _nothing_left(about: _About, sizes: Sequence[tuple[int, int]], side: int) -> str:
+def _nothing_left(about: _About, sizes: Sequence[tuple[int, int]], side: int, scale: int) -> str:
     reasons = "; ".join(about.skipped[:3])
     if sizes:
         width, height = max(sizes, key=min)
+        smaller = ", or choose a smaller patch" if side > LR_SIDE else ""  # below it, crops do not get smaller
         return (
-            f"no picture is large and rich enough to train on ({reasons}): at least {side}x{side} pixels are needed, "
-            f"the largest has {width}x{height}; add larger pictures, or choose a smaller patch"
+            f"no picture is large and rich enough to train on ({reasons}): at least {side * scale}x{side * scale} "
+            f"pixels are needed, the largest has {width}x{height}; add larger pictures{smaller}"
         )
     return f"none of the {len(about.skipped)} files can be read ({reasons}); add pictures that can"

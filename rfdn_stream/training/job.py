@@ -6,16 +6,19 @@ import logging
 import os
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 
+from rfdn_stream.engines.torch_engine import out_of_memory
 from rfdn_stream.errors import UsageError
+from rfdn_stream.lock import locked
 from rfdn_stream.nets.base import Network, named
-from rfdn_stream.training.config import TrainConfig, begin, check_unchanged, with_steps
+from rfdn_stream.training.config import TrainConfig, begin, check_unchanged
 from rfdn_stream.training.crops import Sampling
 from rfdn_stream.training.data import Batches, DataOptions, open_batches
 from rfdn_stream.training.held_out import HeldOut
@@ -24,11 +27,12 @@ from rfdn_stream.training.network import choose_network, network_name, new_netwo
 from rfdn_stream.training.recorded import RecordedTrainer
 from rfdn_stream.training.resident import Resident, fits
 from rfdn_stream.training.results import WEIGHTS, Facts, recipe
-from rfdn_stream.training.state import load_state
-from rfdn_stream.training.trainer import Trainer, choose_device, train_precision
+from rfdn_stream.training.state import holds_state, load_state
+from rfdn_stream.training.trainer import Trainer, TrainingError, choose_device, train_precision
 
 log = logging.getLogger("rfdn_stream")
 
+LOCK = ".lock"
 BEGINNINGS = {"random": "random weights", "bicubic": "random weights that begin as bicubic enlargement"}
 TRIAL_SECONDS = 6.0
 TRIAL_STEPS = 20
@@ -92,7 +96,22 @@ def train(
     if not save_minutes > 0:
         raise UsageError(f"save-every {save_minutes:g} is not allowed; take minutes above 0")
     place = choose_device(device)
-    state = _state_in(out, asked, reporter)
+    _check_folder(out, asked)
+    with nullcontext() if dry_run else _own(out), _room_on(place, out):
+        return _train(out, asked, place, cache, save_minutes, dry_run, reporter)
+
+
+def _train(
+    out: Path,
+    asked: Mapping[str, Any],
+    place: torch.device,
+    cache: Path | None,
+    save_minutes: float,
+    dry_run: bool,
+    reporter: Reporter,
+) -> TrainResult | None:
+    """As `train`, in a folder that no other process trains in."""
+    state = load_state(out, reporter.note)
     config = _settle(state, asked, out)
     if state and state["trainer"]["step"] == config.steps:
         reporter.note("this run is done; to train its weights further, begin another one --from them")
@@ -119,7 +138,6 @@ def train(
         reporter.note(_estimate(config, config.steps - done, step, evaluation))
     if dry_run:
         return None
-    out.mkdir(exist_ok=True)
     trainer = _trainer(config, net, place)
     stream = _on_device(batches, config, place, reporter)
     loop = Loop(out, trainer, stream, held_out, facts, reporter, 60 * save_minutes, {"places": places}, state)
@@ -127,20 +145,53 @@ def train(
     return TrainResult.of(out, loop.best, facts)
 
 
-def _state_in(out: Path, asked: Mapping[str, Any], reporter: Reporter) -> dict[str, Any] | None:
-    """The state of the run in `out`; UsageError where neither that nor a new run can be."""
+def _check_folder(out: Path, asked: Mapping[str, Any]) -> None:
+    """UsageError where `out` neither holds a run nor can hold a new one."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; name a new folder for the results")
     if not out.absolute().parent.is_dir():
         raise UsageError(f"the folder {out.absolute().parent} does not exist; create it first")
-    state = load_state(out, reporter.note)
-    if state is None and out.is_dir() and any(p.name != LOG and p.name[0] != "." for p in out.iterdir()):
+    if holds_state(out):
+        return
+    if out.is_dir() and any(p.name != LOG and p.name[0] != "." for p in out.iterdir()):
         raise UsageError(f"{out} holds files, but no run to go on with; name a new folder for the results")
-    if state is None and not asked.get("folders"):
+    if not asked.get("folders"):
         raise UsageError(
             f"{out} holds no run to go on with; for a new one name folders of images or videos to train on, after OUT"
         )
-    return state
+
+
+@contextmanager
+def _own(out: Path) -> Iterator[None]:
+    """The folder of a run, which no other process trains in meanwhile; a new one does not stay if it stays empty."""
+    new = not out.exists()
+    try:
+        out.mkdir(exist_ok=True)
+        (out / LOCK).touch()
+    except OSError as failure:
+        raise UsageError(f"cannot write into {out}: {failure.strerror}; name another folder for the results") from None
+    with locked(out, "run", LOCK):
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # something came into it, or Windows keeps what is open
+                (out / LOCK).unlink()
+                if new:
+                    out.rmdir()
+
+
+@contextmanager
+def _room_on(place: torch.device, out: Path) -> Iterator[None]:
+    """Turns a device's memory that does not suffice into an error that the user can act on."""
+    try:
+        yield
+    except RuntimeError as failure:
+        if not out_of_memory(failure):
+            raise
+        where = " in another folder" if holds_state(out) else ""
+        raise TrainingError(
+            f"{place} is out of memory; end other programs that use it, or choose a smaller --batch or --patch{where}"
+        ) from failure
 
 
 def _settle(state: dict[str, Any] | None, asked: Mapping[str, Any], out: Path) -> TrainConfig:
@@ -220,7 +271,7 @@ def _fill_minutes(config: TrainConfig, step: float, evaluation: float, spent: fl
     if config.minutes is None:
         return config
     seconds = 60 * config.minutes - spent
-    return with_steps(config, max(1, int(seconds / (step + evaluation / config.evaluate_every))))
+    return replace(config, steps=max(1, int(seconds / (step + evaluation / config.evaluate_every))))
 
 
 def _plan(

@@ -151,7 +151,7 @@ class Loop:
         """
         with Interrupts() as interrupts:
             try:
-                if self._saved_step is None:
+                if self.trainer.step == 0 and self.best["step"] is None:
                     self._begin()
                 self.reporter.begin(self.trainer.step, self.config.steps)
                 self._train(interrupts)
@@ -165,9 +165,17 @@ class Loop:
             raise TrainingError(f"{self._failure}; {AGAIN}")
 
     def _begin(self) -> None:
-        """Measures what the weights begin as, and saves: a run that is killed early goes on with the same steps."""
+        """Measures what the weights begin as; a run that is killed early goes on with the same steps.
+
+        It saves before that, too: no folder has weights without a state to go on from.
+        """
+        self._save_first()
         self._evaluate()
         self.log.row(0, self.seconds, self.trainer.lr, None, self.psnr)
+        self._save_first()
+
+    def _save_first(self) -> None:
+        """Saves the state of step 0; where there is no room for it, there is none to train."""
         self._checkpoint()
         if self._failure:
             raise TrainingError(f"{self._failure}; {AGAIN}")

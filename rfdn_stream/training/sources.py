@@ -43,10 +43,14 @@ class SourceFile:
 def find(folders: Sequence[Path]) -> list[SourceFile]:
     """All images and videos in the folders and below, in the order of their names; hidden files are left out.
 
+    A file that is found again, in a folder inside another one or by a link, counts once, under its first name: under
+    two names it could be held out and trained on.
+
     Raises:
         UsageError: a folder is missing or is a file, or there is nothing in them to train on.
     """
-    found, others = [], 0
+    found: dict[Path, SourceFile] = {}
+    others = 0
     for folder in folders:
         if not folder.is_dir():
             what = "is a file; name the folder that it lies in" if folder.exists() else "does not exist"
@@ -57,7 +61,8 @@ def find(folders: Sequence[Path]) -> list[SourceFile]:
                 continue
             if path.suffix.lower() in IMAGES | VIDEOS:
                 state = path.stat()
-                found.append(SourceFile(path, name.as_posix(), state.st_size, state.st_mtime_ns))
+                file = SourceFile(path, name.as_posix(), state.st_size, state.st_mtime_ns)
+                found.setdefault(path.resolve(), file)
             else:
                 others += 1
     if not found:
@@ -65,14 +70,17 @@ def find(folders: Sequence[Path]) -> list[SourceFile]:
         holds = f"{others} files, but" if others else "nothing:"
         kinds = ", ".join(sorted(suffix[1:] for suffix in IMAGES))
         raise UsageError(f"{names} holds {holds} no image ({kinds}) or video to train on; name a folder with pictures")
-    return found
+    return list(found.values())
 
 
 def set_aside(files: Sequence[SourceFile]) -> set[str]:
-    """Names of the files that are held out of training: about 1 in 16, at least one of two or more, never all."""
-    ranked = sorted(files, key=lambda file: file.digest % 16)
+    """Names that are held out of training: about 1 in 16, at least one of two or more, never all.
+
+    Files of one name in several folders go together.
+    """
+    ranked = sorted({file.name: file for file in files}.values(), key=lambda file: file.digest % 16)
     chosen = [file.name for file in ranked if file.digest % 16 == 0] or [file.name for file in ranked[:1]]
-    return set(chosen[: len(files) - 1])
+    return set(chosen[: len(ranked) - 1])
 
 
 def pictures(file: SourceFile) -> Iterator[tuple[str, Picture]]:

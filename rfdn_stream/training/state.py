@@ -16,6 +16,11 @@ STATE, PREVIOUS = "state.pt", "state.previous.pt"
 FORMAT = 1
 
 
+def holds_state(folder: Path) -> bool:
+    """Whether there is a state, even a damaged one."""
+    return any((folder / name).exists() for name in (STATE, PREVIOUS))
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file under a hidden temporary name and renames it once it is on the disk; OSError if it cannot."""
     os.replace(_write_beside(path, content), path)

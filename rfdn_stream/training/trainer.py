@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rfdn_stream.devices.cuda import find_card
 from rfdn_stream.engines.padding import Padding, pad_channels
 from rfdn_stream.engines.torch_engine import DTYPES, PADDED_TO, choose_precision
 from rfdn_stream.errors import RfdnError, UsageError
@@ -26,18 +27,22 @@ class TrainingError(RfdnError):
 
 
 def choose_device(asked: str) -> torch.device:
-    """Settles ``auto``: the first CUDA device, else the CPU."""
+    """Settles ``auto``: the first CUDA device, else the CPU.
+
+    Raises:
+        UsageError: no such device, and what there is.
+        DeviceError: it is there, but does not work.
+    """
     if asked == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     kind = asked.partition(":")[0]
     if kind not in ("cpu", "cuda"):
         raise UsageError(f"unknown device {asked!r}; choose auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {asked}: torch finds no CUDA device here; choose cpu or auto")
     try:
-        return torch.device(asked)
+        device = torch.device(asked)
     except RuntimeError:
         raise UsageError(f"unknown device {asked!r}; choose auto, cpu, cuda or cuda:N") from None
+    return find_card(device.index) if kind == "cuda" else device
 
 
 def train_precision(asked: str, device: torch.device) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rfdn_stream.errors import UsageError
 from rfdn_stream.evaluation.metrics import WINDOW, decibels, luma, similarity, squared_error
+from rfdn_stream.evaluation.names import distinct
 from rfdn_stream.jobs.compare.moments import Moment, find_moment, is_image, same_moment
 from rfdn_stream.jobs.compare.sheet import Column, draw_sheet
 from rfdn_stream.jobs.compare.views import Crop, Picture, at_size, common_size, detailed_crop, picture_of, repeated
@@ -107,8 +108,9 @@ def still_of(
     for crop in crops:
         crop.check(moment.size)
     original = None if reference is None else same_moment(reference, moment)
+    asked: Sequence[str | Path | None] = models or (None,)
     ways, scales = [], []
-    for model in models or (None,):
+    for model in asked:
         purpose = "image" if is_image(source) else "video"
         with Upscaler(model, device=device, precision=precision, purpose=purpose) as upscaler:
             device = upscaler.device.name  # found once, for all of them
@@ -117,6 +119,8 @@ def still_of(
             big = upscaler.submit(moment.frame).result()
             ways.append(Way(upscaler.model.name, f"x{upscaler.scale}", picture_of(big, moment.turn)))
             scales.append(upscaler.scale)
+    names = distinct([way.name for way in ways], asked)
+    ways = [replace(way, name=name) for way, name in zip(ways, names, strict=True)]
     small, scale = moment.picture, max(scales)
     size = moment.size[0] * scale, moment.size[1] * scale
     nearest = Way("nearest", f"x{scale}", repeated(small, size[1], size[0]))
@@ -165,8 +169,8 @@ def stills_of_two(
 
 def told_apart(first: str | Path, second: str | Path) -> tuple[str, str]:
     """Names for two files: without their folders, unless they are the same then."""
-    names = Path(first).name, Path(second).name
-    return names if names[0] != names[1] else (str(first), str(second))
+    one, two = distinct([Path(first).name, Path(second).name], [first, second])
+    return one, two
 
 
 def check_size(path: str | Path, got: tuple[int, int], wanted: tuple[int, int]) -> None:

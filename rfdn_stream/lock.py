@@ -1,4 +1,4 @@
-"""One process at a time works on a job."""
+"""One process at a time works in a folder: on a job, or on a training run."""
 
 from __future__ import annotations
 
@@ -14,22 +14,27 @@ LOCK = "lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of a job's folder inside the block. The system lets go of it when the process ends, however.
+def locked(folder: Path, what: str = "job", name: str = LOCK) -> Iterator[None]:
+    """Holds the lock of a folder inside the block. The system lets go of it when the process ends, however.
+
+    Args:
+        folder: where the work is done; it exists.
+        what: the work, in a word.
+        name: of the file that is locked. It may be removed inside the block.
 
     Raises:
         UsageError: another process has it.
     """
-    path = folder / LOCK
+    path = folder / name
     with path.open("a+b") as file:
         try:
             _lock(file.fileno())
         except OSError:
             file.seek(0)
             who = file.read(32).decode(errors="replace")
-            raise UsageError(f"process {who} is working on the job in {folder}; wait for it, or end it") from None
+            raise UsageError(f"process {who} is working on the {what} in {folder}; wait for it, or end it") from None
         if not path.exists():
-            raise UsageError(f"another process has just ended the job in {folder}; try again")
+            raise UsageError(f"another process has just ended the {what} in {folder}; try again")
         file.truncate(0)
         file.write(str(os.getpid()).encode())
         file.flush()
