@@ -69,7 +69,8 @@ class Size:
             factor = Fraction(self.height, height)
         else:
             factor = Fraction(self.width or width, width)
-        return self.width or _side(width, factor), self.height or _side(height, factor)
+        widest, highest = self.fit or (LONGEST_SIDE, LONGEST_SIDE)
+        return self.width or _side(width, factor, widest), self.height or _side(height, factor, highest)
 
     def factor(self, width: int, height: int) -> float:
         """How much larger the result is than a picture of this size, along the axis that grows more."""
@@ -77,7 +78,7 @@ class Size:
         return max(wide / width, high / height)
 
 
-def _side(length: int, factor: Fraction) -> int:
-    """A whole multiple is exact; else the nearest even number, which every pixel format takes."""
+def _side(length: int, factor: Fraction, most: int) -> int:
+    """A whole multiple is exact; else the nearest even number, which every pixel format takes, up to `most`."""
     exact = length * factor
-    return int(exact) if factor.denominator == 1 else max(2, 2 * round(exact / 2))
+    return int(exact) if factor.denominator == 1 else max(2, min(2 * round(exact / 2), most // 2 * 2))

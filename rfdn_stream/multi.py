@@ -77,6 +77,16 @@ class MultiUpscaler(Upscaler):
         return sum(upscaler.depth for upscaler in self.upscalers)
 
     @property
+    def busy(self) -> int:
+        """As of one, of all rings together."""
+        return sum(upscaler.busy for upscaler in self.upscalers)
+
+    @property
+    def fills_processor(self) -> bool:
+        """Whether one of them computes on the processor."""
+        return any(upscaler.fills_processor for upscaler in self.upscalers)
+
+    @property
     def description(self) -> str:
         """One line for people, as of one, with all devices in it."""
         first, *others = self.upscalers

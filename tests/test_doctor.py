@@ -47,6 +47,13 @@ def test_an_absent_library_names_its_extra_and_its_cost(tmp_path, monkeypatch):
     assert "cluster" in ray.cost
 
 
+@pytest.mark.parametrize(("machine", "state"), [("x86_64", State.BROKEN), ("arm64", State.OK)])
+def test_only_an_x86_processor_lacks_avx2(tmp_path, monkeypatch, machine, state):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert by_part(tmp_path)["CPU"].state is state
+
+
 def test_a_machine_without_the_cpu_engines_library_is_told_how_to_get_it(tmp_path, monkeypatch):
     def missing():
         return Library(tmp_path / "librfdn.so")

@@ -1,6 +1,8 @@
 """Frames on one device and on several: none lost, none twice, in order, whatever fails or is broken off."""
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -179,3 +181,31 @@ def test_one_device_that_does_not_exist_closes_the_others(tiny_model):
         if thread.name.startswith("stream-"):
             thread.join(5)
     assert threading.active_count() <= before
+
+
+def test_what_is_asked_of_one_is_answered_for_all(tiny_model):
+    with opened(tiny_model, "cpu", "cpu") as both:
+        assert both.fills_processor
+        tickets = [both.submit(frame) for frame in FRAMES[:2]]
+        assert both.busy == sum(upscaler.busy for upscaler in both.upscalers) <= 2
+        for ticket in tickets:
+            ticket.result()
+        assert both.busy == 0
+    with opened(tiny_model, "cpu", "cpu", strength=0) as plain:
+        assert not plain.fills_processor
+
+
+def test_a_closed_upscaler_is_released_without_a_garbage_collection(tiny_model):
+    upscaler = opened(tiny_model, "cpu")
+    frame = upscaler.submit(FRAMES[0]).result()
+    upscaler.close()
+    gone, network = weakref.ref(upscaler), weakref.ref(upscaler.engine)
+    gc.collect()
+    gc.disable()
+    try:
+        del upscaler
+        assert gone() is None
+        assert network() is None
+    finally:
+        gc.enable()
+    assert frame.width == 2 * FRAMES[0].width

@@ -259,6 +259,19 @@ def test_without_it_auto_goes_on_and_the_extra_is_named(tiny_model, own_cache, m
     assert f"not by engine openvino: engine openvino is not there: {why}" in caplog.text
 
 
+def test_where_it_does_not_load_auto_goes_on(tiny_model, own_cache, monkeypatch, tmp_path):
+    package = tmp_path / "broken" / "openvino"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('libtbb.so.12: no such file', name='openvino._pyopenvino')")
+    for module in [m for m in sys.modules if m.partition(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.syspath_prepend(str(package.parent))
+    with pytest.raises(UsageError, match=r"its package does not load \(libtbb\.so\.12: no such file\)"):
+        Upscaler(tiny_model, device="cpu", engine="openvino")
+    with Upscaler(tiny_model, device="cpu", precision="fp32") as upscaler:
+        assert isinstance(upscaler.engine, TorchEngine)
+
+
 def test_auto_takes_it_where_the_projects_own_code_cannot(tiny_model, own_cache):
     with Upscaler(tiny_model, device="cpu", precision="fp32") as upscaler:
         assert isinstance(upscaler.engine, OpenVinoEngine)

@@ -35,6 +35,7 @@ from support import assert_frames_equal, random_frame
         (Size(width=1000, height=1001), (640, 480), (1000, 1001)),
         (Size(fit=(1920, 1080)), (640, 480), (1440, 1080)),
         (Size(fit=(1920, 1080)), (640, 272), (1920, 816)),
+        (Size(fit=(1923, 1083)), (1280, 720), (1922, 1082)),  # the nearest even number is outside
     ],
 )
 def test_what_is_asked_for_is_the_size(size, source, result):

@@ -50,11 +50,12 @@ def _torch() -> Iterator[Finding]:
     import torch
 
     from rfdn_stream.engines.torch_engine import choose_precision
+    from rfdn_stream.engines.winograd.build import X86_64
 
     precision, why = choose_precision("auto", torch.device("cpu"))
     capability = torch.backends.cpu.get_cpu_capability()
     yield ok("torch", f"{torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()} processors")
-    if capability in ("DEFAULT", "NO AVX"):
+    if capability in ("DEFAULT", "NO AVX") and platform.machine().lower() in X86_64:
         yield broken("CPU", f"{platform.machine()}, no AVX2", "several times slower", "use another machine")
     else:
         yield ok("CPU", f"{capability}; torch in {precision} ({why})")

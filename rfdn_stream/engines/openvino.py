@@ -74,12 +74,11 @@ class OpenVinoEngine:
             import openvino
 
             from rfdn_stream.nets.onnx import to_onnx
-        except ImportError as failure:
-            if failure.name not in ("openvino", "onnx"):
-                raise
+        except (ImportError, OSError) as failure:
+            missing = failure.name if isinstance(failure, ModuleNotFoundError) else None
+            why = f"the package {missing} is not installed" if missing else f"its package does not load ({failure})"
             raise EngineUnavailableError(
-                f"engine openvino is not there: the package {failure.name} is not installed; "
-                "pip install 'rfdn-stream[openvino]', or choose engine torch"
+                f"engine openvino is not there: {why}; pip install 'rfdn-stream[openvino]', or choose engine torch"
             ) from None
         self._core = openvino.Core()
         self.precision, why = _choose_precision(precision, spec, self._core)

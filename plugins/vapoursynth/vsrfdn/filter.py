@@ -46,15 +46,15 @@ def rfdn(
 
     Every clip comes back in its own format: YUV and GRAY of 8 to 16 bits or floating point, RGB24 to RGB48, RGBH and
     RGBS. Integers are turned into RGB and back by the matrix, range and chroma location of each frame; what a frame
-    does not say is guessed as players guess it, and logged. Floating point is never clamped. Frame properties are
-    kept. Clips of variable size or format are taken, too.
+    does not say is guessed as players guess it, and logged. Floating point is never clamped by a network, but between
+    two of them, as for 8 times. Frame properties are kept. Clips of variable size or format are taken, too.
 
     All filters of a process with the same options share one network. The first one loads it, and it is released
     some seconds after the last one is gone.
 
     Args:
         clip: of any size.
-        scale: what the network enlarges by: 2, 3 or 4, as there are models.
+        scale: what the network enlarges by: 2, 3 or 4; or a product of these up to 16, by several in sequence.
         model: a name that ``rfdn-stream models`` lists, or a weights file; None = the default for video.
         device: "auto", "cpu", "cuda" or "cuda:N"; None = "auto".
         device_index: number of a CUDA device, instead of `device`.

@@ -123,7 +123,13 @@ class Pool:
                 return
             if self._shared.get(key) is shared:
                 del self._shared[key]
+        on_card = shared.upscaler.device.torch_device.type == "cuda"
         shared.upscaler.close(abandon=True)
+        del shared.upscaler
+        if on_card:  # torch keeps what is free for itself, where the player's renderer may need it
+            import torch
+
+            torch.cuda.empty_cache()
 
 
 POOL = Pool()

@@ -11,7 +11,7 @@ A 3x3 convolution exists in two forms, with the same ends (`_step_end`, `_close_
 - taps: a program takes a tile, and loads its nine shifts and the nine matrices one after the other. For cards whose
   tensor cores do not read their matrices from shared memory, and those that have little of it.
 
-Pixels are counted from a `start`, 64 bits wide, for maps of more than 2^31 values.
+Pixels are counted in 64 bits, or from a `start` that has them, for maps of more than 2^31 values.
 """
 
 import triton
@@ -218,7 +218,7 @@ def _taps(
     for tap in tl.range(9, num_stages=STAGES):
         r, c = row + tap // 3 - 1, column + tap % 3 - 1
         inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
-        acc = tl.dot(_pixels(x, start, r * width + c, inside, K), _matrix(w + tap * K * N, K, N), acc)
+        acc = tl.dot(_pixels(x, start, r.to(tl.int64) * width + c, inside, K), _matrix(w + tap * K * N, K, N), acc)
     return acc
 
 
@@ -232,7 +232,7 @@ def step_taps(
     n, row, column = _tile(height, width, M, ACROSS)
     start = (n * height).to(tl.int64) * width
     acc = _taps(x, w, start, row, column, height, width, K, N, M, STAGES)
-    inside, pixel = (row < height) & (column < width), row * width + column
+    inside, pixel = (row < height) & (column < width), row.to(tl.int64) * width + column
     _step_end(acc, b, y, add, start, pixel, inside, n * height + row, column, width, N, SLOPE, ADD, SCALE)
     if D != 0:
         centre = _pixels(x, start, pixel, inside, K)
@@ -249,7 +249,7 @@ def close_taps(
     n, row, column = _tile(height, width, M, ACROSS)
     start = (n * height).to(tl.int64) * width
     acc = _taps(x, w, start, row, column, height, width, K, D, M, STAGES)
-    inside, pixel = (row < height) & (column < width), row * width + column
+    inside, pixel = (row < height) & (column < width), row.to(tl.int64) * width + column
     w_near = w1
     if I != 0:
         w_near = _matrix(w1, K, I)
@@ -309,7 +309,8 @@ def small(
     for tap in tl.static_range(9):
         r, c = row + tap // 3, column + tap % 3
         inside = (pixel < total) & (r >= 0) & (r < height) & (c >= 0) & (c < width)
-        acc = tl.dot(_pixels(x, 0, (n * height + r) * width + c, inside, I), _matrix(w + tap * I * I, I, I), acc)
+        at = (n * height + r).to(tl.int64) * width + c
+        acc = tl.dot(_pixels(x, 0, at, inside, I), _matrix(w + tap * I * I, I, I), acc)
     acc += _bias(b, I)
     if RELU:
         acc = tl.maximum(acc, 0.0)
