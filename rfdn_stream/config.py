@@ -69,7 +69,7 @@ class Size:
             factor = Fraction(self.height, height)
         else:
             factor = Fraction(self.width or width, width)
-        widest, highest = self.fit or (LONGEST_SIDE, LONGEST_SIDE)
+        widest, highest = self.fit or (None, None)
         return self.width or _side(width, factor, widest), self.height or _side(height, factor, highest)
 
     def factor(self, width: int, height: int) -> float:
@@ -78,7 +78,10 @@ class Size:
         return max(wide / width, high / height)
 
 
-def _side(length: int, factor: Fraction, most: int) -> int:
+def _side(length: int, factor: Fraction, most: int | None) -> int:
     """A whole multiple is exact; else the nearest even number, which every pixel format takes, up to `most`."""
     exact = length * factor
-    return int(exact) if factor.denominator == 1 else max(2, min(2 * round(exact / 2), most // 2 * 2))
+    if factor.denominator == 1:
+        return int(exact)
+    even = 2 * round(exact / 2)
+    return max(2, even if most is None else min(even, most // 2 * 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from rfdn_stream.errors import UsageError
 
 LOCK = "lock"
+TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 @contextmanager
@@ -23,17 +25,21 @@ def locked(folder: Path, what: str = "job", name: str = LOCK) -> Iterator[None]:
         name: of the file that is locked. It may be removed inside the block.
 
     Raises:
-        UsageError: another process has it.
+        UsageError: another process has it, or there are no locks on this disk.
     """
     path = folder / name
     with path.open("a+b") as file:
         try:
             _lock(file.fileno())
-        except OSError:
+        except OSError as failure:
+            if failure.errno not in TAKEN:
+                raise UsageError(
+                    f"{folder} lies where files cannot be locked ({failure.strerror}); choose a folder on another disk"
+                ) from None
             file.seek(0)
             who = file.read(32).decode(errors="replace")
             raise UsageError(f"process {who} is working on the {what} in {folder}; wait for it, or end it") from None
-        if not path.exists():
+        if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
             raise UsageError(f"another process has just ended the {what} in {folder}; try again")
         file.truncate(0)
         file.write(str(os.getpid()).encode())

@@ -246,7 +246,7 @@ class Upscaler:
         """A ticket for the same frame, whose result is, or will be, in that slot."""
         ticket = first.again(slot, frame)
         # A new list, as `busy` may be reading the old one.
-        self._tickets[slot] = [*(other for other in self._tickets[slot] if not other.claimed), ticket]
+        self._tickets[slot] = [*(other for other in self._tickets.get(slot, ()) if not other.claimed), ticket]
         return ticket
 
     def _send(
@@ -374,11 +374,12 @@ class Upscaler:
         """Ends the device's threads: after the frames in flight, or at once with `abandon`."""
         if not self._closed:
             self._closed = True
-            self.device.close(abandon=abandon)
-            # Tickets know their Upscaler: what is kept here would keep the network until a garbage collection.
-            self._tickets.clear()
-            self._memory.clear()
-            self._rgb = None
+            try:
+                self.device.close(abandon=abandon)
+            finally:
+                # Tickets know their Upscaler: what is kept here would keep the network until a garbage collection.
+                # New ones, as another thread may be sending.
+                self._tickets, self._memory, self._rgb = {}, Memory(self.device), None
 
     def __enter__(self) -> Self:
         return self

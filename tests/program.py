@@ -97,6 +97,8 @@ def _run(out, err, folder, environment, call, arguments):
     for number, end in ((1, out), (2, err)):
         os.dup2(end.fileno(), number)
         end.close()
+    sys.stdout = os.fdopen(1, "w", closefd=False)  # the server's may take the pipe for the file that it had there
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="backslashreplace")
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

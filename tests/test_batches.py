@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rfdn_stream.cli.app import run
-from rfdn_stream.errors import UsageError
+from rfdn_stream.errors import RfdnError, UsageError
 from rfdn_stream.jobs import upscale_all
 from rfdn_stream.jobs.batch import means_folder, plan_batch
 from support import EXAMPLES
@@ -155,14 +155,14 @@ def test_the_command(tiny_model, capsys):
     Path("bad.mkv").write_text("this is no video\n" * 100)
     shutil.copy(PICTURE, "p.png")
     options = ["--suffix", "-2x", "--model", str(tiny_model)]
-    assert run(["upscale", "p.png", "bad.mkv", "out/", *options]) == 1
+    with pytest.raises(RfdnError, match=r"^1 of 2 files failed$"):
+        run(["upscale", "p.png", "bad.mkv", "out/", *options])
     said, errors = capsys.readouterr()
     assert said == ""
     assert os.listdir("out") == ["p-2x.png"]
     assert "1 of 2: p.png" in errors
     rows = [line.split() for line in errors.splitlines()]
     assert any(row[:3] == ["p.png", "1", "640x360"] and row[-1] == "out/p-2x.png" for row in rows)
-    assert "rfdn-stream: 1 of 2 files failed" in errors
     assert run(["upscale", "p.png", "out", *options]) == 0
     assert "is there already: skipped (--overwrite replaces it)" in capsys.readouterr().err
 

@@ -11,6 +11,7 @@ import typer
 
 from program import rfdn_stream
 from rfdn_stream import Upscaler
+from rfdn_stream.cli.bench import _print as print_table
 from rfdn_stream.cli.bench import frame_size
 from rfdn_stream.doctor.bench import measure
 from rfdn_stream.doctor.engines import compare
@@ -52,6 +53,28 @@ def test_the_command(tiny_model):
     (speed,) = json.loads(ran.stdout)["speeds"]
     assert (speed["width"], speed["height"]) == (64, 36)
     assert speed["fps"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cpu", "--precision", "fp32"], "--cpu measures every engine and precision; leave out"),
+        (["--device", "cpu,cpu"], "bench measures one device at a time, got cpu,cpu"),
+    ],
+)
+def test_what_bench_cannot_heed_is_refused(arguments, message):
+    ran = command(*arguments)
+    assert ran.returncode == 2
+    assert message in ran.stderr
+
+
+def test_a_narrow_table_cuts_no_figure_off(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(("in", "fps", "network", "blocks"), [["1920x1080", "123.4", "8.1234567", "7.6543210"]])
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    digits = "".join(character for line in shown.splitlines()[2:] for character in line if character.isdigit())
+    assert sorted(digits) == sorted("1920x1080 123.4 8.1234567 7.6543210".translate({ord(c): None for c in "x. "}))
 
 
 @pytest.mark.parametrize("best", ["fp32", "bf16"])

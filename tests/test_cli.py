@@ -1,5 +1,6 @@
 """The command line as its users meet it: real processes, exit codes, one line an error, nothing left behind."""
 
+import io
 import os
 import re
 import signal
@@ -156,6 +157,60 @@ def test_ctrl_c_ends_within_a_second_and_leaves_nothing(tmp_path, how):
     assert os.listdir(tmp_path) == []
     # A promise of one second; the margin is for a machine that does something else at the same time.
     assert took < 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ("--version | true", 1, "^$"),
+        ("--help | true", 1, "^$"),
+        ("--version >/dev/full", 1, "^rfdn-stream: cannot write to standard output: No space left on device\n$"),
+        ("jobs >&-", 1, "^rfdn-stream: cannot write to standard output: it is closed\n$"),
+        ("jobs nowhere >&- 2>/dev/full", 2, "^$"),
+        ("--debug jobs nowhere 2>&-", 2, "^$"),
+    ],
+)
+def test_standard_streams_that_take_nothing(tmp_path, arguments, code, says):
+    """Without PYTHONUNBUFFERED, as users have it: what is written last fails when the program ends."""
+    program = f"set -o pipefail; {sys.executable} -m rfdn_stream {arguments}"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    result = subprocess.run(
+        ["bash", "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
+    assert (result.returncode, result.stdout) == (code, "")
+    assert re.search(says, result.stderr), result.stderr
+
+
+@pytest.mark.parametrize(("stream", "code"), [(1, 1), (2, 0)])
+def test_a_pipe_of_frames_and_a_stream_that_is_closed(tmp_path, tiny_model, stream, code):
+    """Of the two, only a result that nobody gets is a failure; errors and FFmpeg's log never get into it."""
+    command = [sys.executable, "-m", "rfdn_stream", "upscale", BUNNY, "-", "--model", tiny_model, "--duration", "0.1"]
+    closed = ["sh", "-c", f'exec "$@" {stream}>&-', "sh", *map(str, command)]
+    result = subprocess.run(closed, capture_output=True, timeout=120, check=False)
+    assert result.returncode == code, result.stderr
+    assert result.stdout[:9] == (b"" if code else b"YUV4MPEG2")
+    assert result.stderr[-80:].endswith(b"cannot write standard output: Bad file descriptor\n" if code else b"")
+
+
+def test_what_is_printed_last_fails_like_all_else(monkeypatch, capsys):
+    """As `evaluate --json -` writes, which leaves the flush to the end."""
+    import rfdn_stream.cli as cli
+    from rfdn_stream.cli import app
+
+    left = []
+    monkeypatch.setattr(cli.signal, "signal", lambda *how: None)
+    monkeypatch.setattr(cli.os, "_exit", left.append)
+    monkeypatch.setattr(app, "run", lambda arguments: 0 * sys.stdout.write("{}\n"))
+    for failure, said in ((28, "rfdn-stream: cannot write to standard output: No space left on device\n"), (32, "")):
+
+        class Refusing(io.StringIO):
+            def flush(self, failure=failure):
+                raise OSError(failure, os.strerror(failure))
+
+        monkeypatch.setattr(sys, "stdout", Refusing())
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert (left.pop(), capsys.readouterr().err) == (1, said)
 
 
 def test_models_are_listed():

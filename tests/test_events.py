@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from media_samples import make_clip
+from program import rfdn_stream
 from rfdn_stream import upscale
 from rfdn_stream.errors import UsageError
 from support import EXAMPLES
@@ -215,6 +216,29 @@ def test_a_failure_is_an_event(tmp_path, monkeypatch, capfd, arguments, code, sa
     assert os.listdir(tmp_path) == []
 
 
+def test_a_batch_with_a_failure_ends_with_an_event_and_so_does_debug(tmp_path, tiny_model):
+    (tmp_path / "bad.mkv").write_text("this is no video\n" * 100)
+    batch = "upscale", BUNNY.with_suffix(".png"), "bad.mkv", "out/", "--model", tiny_model, "--json"
+    for before, said in ((), "1 of 2 files failed"), (("--debug",), "Traceback"):
+        result = rfdn_stream(*before, *batch, "-y", cwd=tmp_path)
+        found = events(result.stdout)
+        assert found[-1] == {"event": "error", "text": "1 of 2 files failed", "exit_code": 1}
+        assert [event["event"] for event in found].count("report") == 1
+        assert (result.returncode, said in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "cp1252", "utf-8:surrogateescape"])
+def test_names_that_standard_output_cannot_encode(tmp_path, encoding):
+    """A byte that is no UTF-8, and a letter that is not in every code page."""
+    name = os.fsdecode(b"\xff\xe2\x98\xba.mp4")
+    code = "from rfdn_stream.cli.events import write_event; import sys; write_event('note', {'text': sys.argv[1]})"
+    result = subprocess.run(
+        [sys.executable, "-c", code, name], capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding},
+        check=True,
+    )  # fmt: skip
+    assert events(result.stdout.decode()) == [{"event": "note", "text": name}]
+
+
 def test_a_listener_that_goes_ends_the_job(tmp_path, tiny_model):
     """stdout's other end is closed after the plan: one line, exit code 1, nothing left."""
     with subprocess.Popen(
@@ -239,6 +263,7 @@ def test_a_listener_that_goes_ends_the_job(tmp_path, tiny_model):
         ("--json", ">/dev/full", 1, "cannot write to standard output: No space left"),
         ("--json", ">&-", 1, "cannot write to standard output: it is closed"),
         ("", ">&-", 0, ""),
+        ("--dry-run", ">&-", 1, "cannot write to standard output: it is closed"),
     ],
 )
 def test_a_standard_output_that_takes_nothing(tmp_path, tiny_model, arguments, stdout, code, says):

@@ -1,5 +1,6 @@
 """``rfdn-stream jobs``: jobs that were interrupted are found, shown, gone on with, thrown away."""
 
+import errno
 import io
 import json
 import os
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rfdn_stream import upscale
+from program import rfdn_stream
+from rfdn_stream import lock, upscale
 from rfdn_stream.cli.app import run
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.jobs.overview import find_jobs, resume
@@ -71,8 +73,10 @@ def test_they_are_gone_on_with(begun, tiny_model, tmp_path, capsys):
     assert "the plan of the job in .b.mp4.rfdn-job is damaged" in said
     assert Path("a.mp4").read_bytes() == whole.target.read_bytes()
     assert sorted(os.listdir(tmp_path)) == [".b.mp4.rfdn-job", "a.mp4", "film.mp4", "whole.mp4"]
-    with pytest.raises(UsageError, match="is damaged; --restart begins it anew"):
+    with pytest.raises(UsageError, match=r"is damaged; begin it anew with `rfdn-stream upscale .* --restart`, or"):
         run(["jobs", "b.mp4", "--resume"])
+    assert run(["jobs", "b.mp4"]) == 0
+    assert "is damaged; begin it anew with `rfdn-stream upscale ... --restart`" in capsys.readouterr().out
 
 
 def test_one_whose_source_is_gone_holds_up_no_other(begun, tiny_model, capsys):
@@ -117,11 +121,50 @@ def test_they_are_thrown_away(begun, capsys, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(["jobs", "--clean"])
     assert job_folder(target).is_dir()
-    with locked(job_folder(target)), pytest.raises(UsageError, match="is working on the job"):
+    with locked(job_folder(target)), pytest.raises(UsageError, match=r"process \d+ is working on the job"):
         run(["jobs", "--clean", "--yes"])
-    assert run(["jobs", "--clean", "--yes"]) == 0
+    assert run(["jobs", "--clean", "-y"]) == 0
     assert "thrown away: a.mp4: 2 segments, 48 frames" in capsys.readouterr().out
     assert not job_folder(target).exists()
+
+
+def test_what_to_do_next_is_said_of_the_same_places(begun, capsys):
+    begun("my films/a.mp4")
+    assert run(["jobs", "my films"]) == 0
+    assert "To go on: rfdn-stream jobs 'my films' --resume\n" in capsys.readouterr().err
+    Path("empty").mkdir()
+    for option in ("--resume", "--clean"):
+        assert run(["jobs", "empty", option]) == 0
+        assert "no jobs: nothing was interrupted here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (["--overwrite"], "--resume or --clean"),
+        (["--workers", "3"], "--resume"),
+        (["--cluster", "auto", "--clean"], "--resume"),
+        (["--yes", "--resume"], "--clean"),
+    ],
+)
+def test_options_that_would_do_nothing(arguments, where):
+    option = arguments[0]
+    with pytest.raises(UsageError, match=f"^{option} is for {where}, which was not given; add that, or leave out"):
+        run(["jobs", *arguments])
+
+
+def test_ctrl_c_at_the_question_removes_nothing_and_does_not_say_so(begun):
+    target = begun("a.mp4")
+    result = rfdn_stream("jobs", "--clean")
+    assert result.returncode == 130
+    assert result.stderr.splitlines()[-1] == "rfdn-stream: interrupted"
+    assert job_folder(target).is_dir()
+
+
+def test_a_name_that_standard_output_cannot_encode(begun):
+    begun(os.fsdecode(b"\xff.mp4"))
+    result = rfdn_stream("jobs")
+    assert (result.returncode, r"\udcff.mp4" in result.stdout) == (0, True), result.stderr
 
 
 def test_wrong_requests(begun):
@@ -129,3 +172,12 @@ def test_wrong_requests(begun):
         run(["jobs", "nowhere"])
     with pytest.raises(UsageError, match="choose one"):
         run(["jobs", "--resume", "--clean"])
+
+
+def test_a_disk_without_locks_is_told_from_a_job_that_is_worked_on(tmp_path, monkeypatch):
+    def refused(handle):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock, "_lock", refused)
+    with pytest.raises(UsageError, match=r"cannot be locked \(No locks available\)"), locked(tmp_path):
+        pass

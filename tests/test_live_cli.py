@@ -54,6 +54,7 @@ def test_the_list_tells_what_there_is():
         (["test", "wndow"], 2, "unknown sink 'wndow'"),
         (["test", "null", "--size", "big"], 2, "'big' is not a frame size"),
         (["test", "null", "--latency", "0"], 2, "latency"),
+        (["test", "null", "--crf", "20"], 2, "--crf is for an address or a file, not for null; leave it out"),
         (["test", "null", "--model", "nothing"], 2, "nothing"),
         (["nowhere.mp4", "null"], 1, "nowhere.mp4 does not exist"),
         (["camera:99", "null"], 1, "cannot open camera"),

@@ -282,6 +282,9 @@ def test_there_is_a_lighter_twin_where_the_user_asked_for_a_heavier_precision(ti
         torch.testing.assert_close(twin(rgb).float(), upscaler.engine(rgb).float(), atol=0.05, rtol=0.05)
         monkeypatch.setattr(module, "choose_precision", lambda *_: ("fp32", "as on one that has not"))
         assert lighter_twin(upscaler, network) is None
+    monkeypatch.setattr(module, "choose_precision", lambda *_: ("bf16", "as on a processor that has it"))
+    with Upscaler(tiny_model, scale=(2, 2), precision="fp32", engine="torch") as upscaler:
+        assert lighter_twin(upscaler, network) is None  # the weights of both would be needed
 
 
 def test_several_devices_share_the_plans(tiny_model):

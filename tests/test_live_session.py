@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -547,53 +548,66 @@ def test_ctrl_c_ends_it_in_every_state(upscaler, state, monkeypatch):
         assert sink.finished
 
 
-def interrupted_after(*moments):
-    """Ctrl-C after each of so many seconds, sent only where a session still runs then."""
+@contextmanager
+def interrupted(*moments):
+    """Ctrl-C as each of the events is set, sent only while the block runs."""
     over = threading.Event()
 
     def send():
         for moment in moments:
-            if over.wait(moment):
-                return
+            while not moment.wait(0.01):
+                if over.is_set():
+                    return
             _thread.interrupt_main()
 
-    threading.Thread(target=send, daemon=True).start()
-    return over
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
-def slow_recording(seconds, log):
-    sink = RecordingSink("out.mkv")
-    sink.lasting, finish = True, sink.finish
-
-    def slow():
-        log.append("begun")
-        time.sleep(seconds)
-        finish()
-
-    sink.finish = slow
-    return sink
+def recording(finish):
+    """A sink that makes what is to stay, and an event that it has shown a picture."""
+    shown = threading.Event()
+    sink = RecordingSink("out.mkv", stall=lambda number: shown.set())
+    sink.lasting, sink.finish = True, finish
+    return sink, shown
 
 
 def test_a_recording_is_completed_after_ctrl_c_however_long_it_takes(upscaler, caplog):
-    begun = []
-    sink = slow_recording(session_module.PATIENCE + 0.5, begun)
-    over = interrupted_after(0.3)
-    run(ScriptedSource((frame(i) for i in itertools.count()), pace=0.01), upscaler, sink)
-    over.set()
-    assert begun == ["begun"]
-    assert sink.finished
+    finished = []
+
+    def slow():
+        time.sleep(session_module.PATIENCE + 0.5)
+        finished.append(True)
+
+    sink, shown = recording(slow)
+    with interrupted(shown):
+        run(ScriptedSource((frame(i) for i in itertools.count()), pace=0.01), upscaler, sink)
+    assert finished
     assert "completing out.mkv; Ctrl-C once more leaves it unfinished" in caplog.messages
 
 
 def test_ctrl_c_twice_does_not_wait_for_a_recording(upscaler):
-    gate = threading.Event()
-    sink = RecordingSink("out.mkv")
-    sink.lasting, sink.finish = True, gate.wait
-    over = interrupted_after(0.3, 1.0)
-    with pytest.raises(MediaError, match=r"left unfinished, as Ctrl-C came twice: out\.mkv"):
-        Session(ScriptedSource((frame(i) for i in itertools.count()), pace=0.01), upscaler, [sink], SIMPLE).run()
-    over.set()
-    gate.set()
+    gate, finishing = threading.Event(), threading.Event()
+
+    def endless():
+        finishing.set()
+        gate.wait()
+
+    sink, shown = recording(endless)
+    source = ScriptedSource((frame(i) for i in itertools.count()), pace=0.01)
+    try:
+        with (
+            interrupted(shown, finishing),
+            pytest.raises(MediaError, match=r"left unfinished, as Ctrl-C came twice: out\.mkv"),
+        ):
+            Session(source, upscaler, [sink], SIMPLE).run()
+    finally:
+        gate.set()
 
 
 @pytest.mark.parametrize("lasting", [True, False])
@@ -611,6 +625,20 @@ def test_what_was_to_stay_and_could_not_be_completed_is_a_failure(upscaler, last
         run(source, upscaler, sink, other)
         assert "out.mkv: no space left" in caplog.messages
     assert other.finished
+
+
+def test_a_recording_that_is_lost_midway_is_a_failure_though_others_go_on(upscaler):
+    def full(number):
+        if number == 3:
+            raise MediaError("no space left")
+
+    sink, other = RecordingSink("out.mkv", stall=full), RecordingSink("other")
+    sink.lasting = True
+    source = ScriptedSource([frame(i) for i in range(30)], pace=0.01)
+    with pytest.raises(MediaError, match="no space left"):
+        run(source, upscaler, sink, other)
+    assert other.finished
+    assert len(other.times) > 4
 
 
 def test_what_live_leaves_as_it_is_is_said():

@@ -10,6 +10,7 @@ import pytest
 from faults import FaultyDevice, within
 from rfdn_stream.devices.cpu import CpuDevice
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
+from rfdn_stream.jobs.opened import computes_alike
 from rfdn_stream.multi import MultiUpscaler, open_upscaler
 from rfdn_stream.upscaler import Upscaler
 from support import assert_frames_equal, random_frame
@@ -184,10 +185,14 @@ def test_one_device_that_does_not_exist_closes_the_others(tiny_model):
 
 
 def test_what_is_asked_of_one_is_answered_for_all(tiny_model):
+    gate = threading.Event()
     with opened(tiny_model, "cpu", "cpu") as both:
         assert both.fills_processor
+        for upscaler in both.upscalers:
+            upscaler.device.launch(lambda: gate.wait(30), upscaler.device.stream("compute"), [], [])
         tickets = [both.submit(frame) for frame in FRAMES[:2]]
-        assert both.busy == sum(upscaler.busy for upscaler in both.upscalers) <= 2
+        assert both.busy == 2
+        gate.set()
         for ticket in tickets:
             ticket.result()
         assert both.busy == 0
@@ -209,3 +214,9 @@ def test_a_closed_upscaler_is_released_without_a_garbage_collection(tiny_model):
     finally:
         gc.enable()
     assert frame.width == 2 * FRAMES[0].width
+
+
+def test_only_devices_of_one_kind_compute_alike():
+    assert computes_alike("auto")
+    assert computes_alike("cuda:0, cuda:1")
+    assert not computes_alike("cuda:0,cpu")

@@ -19,7 +19,7 @@ import pytest
 import job_process
 from media_samples import make_clip
 from rfdn_stream import upscale
-from rfdn_stream.errors import MediaError, UsageError
+from rfdn_stream.errors import MediaError, RfdnError, UsageError
 from rfdn_stream.jobs import work
 from rfdn_stream.jobs.journal import Done, Journal
 from rfdn_stream.jobs.plan import job_folder, load_plan
@@ -259,6 +259,27 @@ def test_other_options_are_refused_by_name(half_done, job, clip, tmp_path, chang
     assert said in str(refusal.value)
     assert sorted(path.name for path in half_done.iterdir()) == before
     job(clip, restart=True, **change)
+    assert os.listdir(tmp_path) == ["out.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("source", "change"),
+    [
+        ("nowhere.mkv", {}),
+        (None, {"crf": 99}),
+        (None, {"model": "unknown"}),
+        (None, {"codec": "dnxhd"}),  # which only the encoder knows when it is opened
+    ],
+)
+def test_a_restart_that_is_refused_costs_nothing(half_done, job, clip, source, change):
+    before = sorted(path.name for path in half_done.iterdir())
+    with pytest.raises(RfdnError):
+        job(source or clip, restart=True, **change)
+    assert sorted(path.name for path in half_done.iterdir()) == before
+
+
+def test_a_restart_in_one_go_throws_the_old_job_away(half_done, job, clip, tmp_path):
+    assert job(clip, restart=True, segment=10).frames == 40
     assert os.listdir(tmp_path) == ["out.mkv"]
 
 

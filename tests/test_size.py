@@ -28,6 +28,7 @@ from support import assert_frames_equal, random_frame
         (Size(scale=1.5), (1280, 720), (1920, 1080)),
         (Size(scale=1.1), (100, 100), (110, 110)),
         (Size(scale=0.001), (100, 100), (2, 2)),
+        (Size(scale=3.5), (20000, 1000), (70000, 3500)),  # panoramas keep their shape
         (Size(height=1080), (1280, 720), (1920, 1080)),
         (Size(height=1080), (640, 272), (2542, 1080)),  # 2541.2: sides that follow are even
         (Size(width=1920), (1440, 1080), (1920, 1440)),

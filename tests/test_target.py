@@ -68,7 +68,12 @@ def test_what_a_crash_left_is_removed_and_the_living_are_left_alone(tmp_path, so
 def test_what_a_dead_process_of_our_number_left_is_removed(tmp_path):
     """As in a container, where every run may be process 1."""
     target = tmp_path / "out.mkv"
-    (tmp_path / f".out.mkv.{os.getpid()}.part").write_text("half")
+    left_over = tmp_path / f".out.mkv.{os.getpid()}.part"
+    left_over.write_text("half")
+    with pytest.raises(UsageError, match="is writing"), whole_or_nothing(target):
+        pass  # written since we began: by another container's process of our number
+    os.utime(left_over, (0, 0))
+    (tmp_path / f".out.mkv.zip.{os.getpid()}.part").touch()  # another result's
     with whole_or_nothing(target) as partial:
         assert partial.read_bytes() == b""
         elsewhere = tmp_path / "folder"
@@ -78,7 +83,7 @@ def test_what_a_dead_process_of_our_number_left_is_removed(tmp_path):
         elsewhere.unlink()
     with whole_or_nothing(target):
         pass
-    assert os.listdir(tmp_path) == ["out.mkv"]
+    assert sorted(os.listdir(tmp_path)) == [f".out.mkv.zip.{os.getpid()}.part", "out.mkv"]
 
 
 def test_what_a_crash_left_of_a_sequence_is_removed(tmp_path, someone_else):
@@ -87,6 +92,7 @@ def test_what_a_crash_left_of_a_sequence_is_removed(tmp_path, someone_else):
     for process in (ended, os.getpid()):
         (tmp_path / f".f_%d.png.{process}.part").mkdir()
         (tmp_path / f".f_%d.png.{process}.part" / "f_1.png").touch()
+        os.utime(tmp_path / f".f_%d.png.{process}.part", (0, 0))
     with all_or_none(pattern, overwrite=False) as folder:
         assert os.listdir(tmp_path) == [folder.name]
         assert os.listdir(folder) == []

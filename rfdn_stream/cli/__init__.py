@@ -7,6 +7,7 @@ code: 2 for a request that cannot be carried out, 1 for work that failed, 130 fo
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -15,37 +16,35 @@ import traceback
 from types import FrameType
 from typing import NoReturn
 
-from rfdn_stream import __version__
 from rfdn_stream.errors import RfdnError
 from rfdn_stream.process import settle_environment
 
 
 def main() -> NoReturn:
     """The entry point of ``rfdn-stream``."""
-    arguments = sys.argv[1:]
-    if arguments == ["--version"]:
-        print(f"rfdn-stream {__version__}")  # noqa: T201
-        sys.exit(0)
-    debug = "--debug" in arguments
-    events = arguments[:1] == ["upscale"] and "--json" in arguments
+    _settle_streams()
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    upscaling = arguments[:1] == ["upscale"]
+    events = upscaling and "--json" in arguments
     signal.signal(signal.SIGTERM, _interrupt)
     settle_environment()
     try:
         from rfdn_stream.cli.app import run
 
-        code = run([a for a in arguments if a != "--debug"])
+        code = run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        code = _say("interrupted; the unfinished output was removed", 130, events)
+        code = _say("interrupted; the unfinished output was removed" if upscaling else "interrupted", 130, events)
     except RfdnError as failure:
-        code = _say(str(failure), failure.exit_code, events)
-        if debug:
-            traceback.print_exc()
+        code = _say(str(failure), failure.exit_code, events, debug)
+    except BrokenPipeError:  # whoever read standard output has gone, and wants to hear no more
+        code = 1
     except Exception as failure:  # noqa: BLE001 - the last one to say something
-        code = _say(f"unexpected {type(failure).__name__}: {failure}; run again with --debug and report it", 1, events)
-        if debug:
-            traceback.print_exc()
+        unexpected = f"unexpected {type(failure).__name__}: {failure}; run again with --debug and report it"
+        code = _say(_refusal() or unexpected, 1, events, debug)
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # it is where the shell closed it
+        with contextlib.suppress(OSError):  # which was told, as far as it could be
             stream.flush()
     if code or any(thread.daemon for thread in threading.enumerate()):
         # A network may still be computing on its thread, or a driver waiting; waiting for them would take seconds.
@@ -53,15 +52,44 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+def _settle_streams() -> None:
+    """Standard streams for all that is printed: open ones, which take any file's name, whatever their encoding.
+
+    Where the shell closed one, the next file that is opened would take its number, and get FFmpeg's log. Standard
+    output that was closed refuses what is written, as a result would be lost; standard error swallows it.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115 - for the rest of the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _say(text: str, code: int, events: bool) -> int:
+def _refusal() -> str:
+    """What standard output has against being written to; "" = nothing. What it has not taken, it refuses again."""
+    try:
+        sys.stdout.flush()
+    except OSError as failure:
+        from rfdn_stream.cli.events import refusal
+
+        return refusal(failure)
+    return ""
+
+
+def _say(text: str, code: int, events: bool, debug: bool = False) -> int:
     if events:
         from rfdn_stream.cli.events import OutputClosedError, write_event
 
         with contextlib.suppress(OutputClosedError):
             write_event("error", {"text": text, "exit_code": code})
-    print(f"rfdn-stream: {text}", file=sys.stderr)  # noqa: T201
+    with contextlib.suppress(OSError):  # nobody is left to be told
+        print(f"rfdn-stream: {text}", file=sys.stderr)  # noqa: T201
+        if debug:
+            traceback.print_exc()
     return code

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import typer
+from rfdn_stream.errors import RfdnError
 
 if TYPE_CHECKING:
     from rfdn_stream.jobs.batch import Outcome
@@ -24,10 +24,13 @@ def upscale_into(
     *,
     plans: bool,
 ) -> None:
-    """Carries a batch out, prints its table, and exits with 1 if a file of it failed.
+    """Carries a batch out and prints its table.
 
     Args:
         plans: print what would be done with each file, instead of the table.
+
+    Raises:
+        RfdnError: a file of it failed; all others were made.
     """
     from rfdn_stream.cli.events import write_line
     from rfdn_stream.jobs import upscale_all
@@ -40,8 +43,7 @@ def upscale_into(
     failed = [outcome for outcome in outcomes if outcome.failure is not None]
     if failed:
         what = f"{len(failed)} of {len(outcomes)} files failed" if len(outcomes) > 1 else failed[0].failure
-        typer.echo(f"rfdn-stream: {what}", err=True)
-        raise typer.Exit(1)
+        raise RfdnError(what)
 
 
 def _print_table(outcomes: Sequence[Outcome]) -> None:

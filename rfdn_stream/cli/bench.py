@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from rfdn_stream.doctor.bench import Speed
     from rfdn_stream.doctor.engines import Comparison
 
@@ -33,7 +35,7 @@ def bench_command(
         ),
     ] = None,
     model: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="As for upscale.")] = None,
-    scale: Annotated[int | None, typer.Option(help="As for upscale.")] = None,
+    scale: Annotated[int | None, typer.Option(help="Whole, as for upscale: 2, 3, 4, or a product of these.")] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="As for upscale.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="As for upscale.")] = "auto",
     tile: Annotated[int | None, typer.Option(metavar="PX", help="As for upscale.")] = None,
@@ -52,8 +54,14 @@ def bench_command(
     On a card: milliseconds a frame, and the least that the network can take there.
     Plain is each operation by itself, layers and blocks are one kernel for each, sums is arithmetic alone.
     """
+    from rfdn_stream.errors import UsageError
+
     sizes = [frame_size(text) for text in size or []]
+    if "," in device:
+        raise UsageError(f"bench measures one device at a time, got {device}; name one of them")
     if cpu:
+        if (device, precision, tile) != ("auto", "auto", None):
+            raise UsageError("--cpu measures every engine and precision; leave out --device, --precision and --tile")
         _compare_engines(sizes, model, scale, seconds, json)
         return
     from rfdn_stream.doctor.bench import CPU_SIZES, GPU_SIZES, measure
@@ -112,8 +120,8 @@ def _print_engines(found: Comparison) -> None:
     console = Console(highlight=False)
     console.print(f"{found.model}, {found.width}x{found.height}, {found.gflop:.1f} GFLOP a frame")
     table = Table(*ENGINE_COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    _fold(table)
+    table.columns[0].justify = "left"
     for timing in found.timings:
         seconds = median(timing.seconds)
         table.add_row(
@@ -161,8 +169,13 @@ def _print(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     from rich.table import Table
 
     table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for column in table.columns:
-        column.justify = "right"
+    _fold(table)
     for row in rows:
         table.add_row(*row)
     Console(highlight=False).print(table)
+
+
+def _fold(table: Table) -> None:
+    """Figures to the right, and in two lines rather than cut off where the terminal is narrow."""
+    for column in table.columns:
+        column.justify, column.overflow = "right", "fold"

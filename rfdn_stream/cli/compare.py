@@ -14,7 +14,8 @@ WHICH, TWO, MEASURE, HOW = "Which part", "Two files", "Measure", "How"
 
 
 def part(text: str) -> tuple[int, int, int, int]:
-    """``X,Y,W,H`` as four numbers."""
+    """``X,Y,W,H`` as four numbers; colons, as upscale writes it, do as well."""
+    text = text.replace(":", ",")
     if not re.fullmatch(r"\d+(,\d+){3}", text):
         raise typer.BadParameter(f"{text!r} is not a part of a picture; write X,Y,W,H in pixels, as 320,180,120,90")
     x, y, width, height = map(int, text.split(","))

@@ -88,7 +88,9 @@ def evaluate_command(
     json: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE|-", help="Write the figures as JSON too; - = to stdout, alone.", rich_help_panel=HOW
+            metavar="FILE|-",
+            help="Write the figures as JSON too, replacing FILE; - = to stdout, alone.",
+            rich_help_panel=HOW,
         ),
     ] = None,
 ) -> None:

@@ -27,7 +27,7 @@ class OutputClosedError(RfdnError):
 
 def write_event(kind: str, facts: Mapping[str, Any]) -> None:
     """Writes one event, at once. Raises as `write_line` does."""
-    write_line(json.dumps({"event": kind, **facts}, ensure_ascii=False))
+    write_line(json.dumps({"event": kind, **facts}))  # in ASCII: names of files may be what no encoding holds
 
 
 def write_line(text: str) -> None:
@@ -38,20 +38,20 @@ def write_line(text: str) -> None:
     """
     with _turn:
         try:
-            if sys.stdout is None:
-                raise OSError(errno.EBADF, "it is closed")
             print(text, flush=True)  # noqa: T201
         except OSError as failure:
             _leave_stdout()
-            why = "whoever read it has gone" if isinstance(failure, BrokenPipeError) else failure.strerror
-            raise OutputClosedError(f"cannot write to standard output: {why}; nothing was left behind") from None
+            raise OutputClosedError(f"{refusal(failure)}; nothing was left behind") from None
+
+
+def refusal(failure: OSError) -> str:
+    """Why standard output takes nothing, for people."""
+    known = {errno.EPIPE: "whoever read it has gone", errno.EBADF: "it is closed"}
+    return f"cannot write to standard output: {known.get(failure.errno or 0, failure.strerror)}"
 
 
 def _leave_stdout() -> None:
     """What else is written, and flushed at the end, has to go somewhere."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
-        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

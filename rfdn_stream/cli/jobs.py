@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,9 +31,10 @@ def jobs_command(
     clean: Annotated[
         bool, typer.Option("--clean", help="Throw each away, with what is done of it; asks first.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --clean: do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --clean: do not ask; so does -y.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", "-y", help="With --resume: replace outputs that exist.")
+        bool,
+        typer.Option("--overwrite", "-y", help="With --resume: replace outputs that exist. With --clean: as --yes."),
     ] = False,
     workers: Annotated[int, typer.Option(metavar="N", help="With --resume: as for upscale.")] = 1,
     cluster: Annotated[str | None, typer.Option(metavar="auto|ADDRESS", help="With --resume: as for upscale.")] = None,
@@ -52,15 +54,27 @@ def jobs_command(
 
     if resume and clean:
         raise UsageError("--resume goes on with jobs and --clean throws them away; choose one")
+    for option, given, heard, where in (
+        ("--workers", workers != 1, resume, "--resume"),
+        ("--cluster", cluster is not None, resume, "--resume"),
+        ("--overwrite", overwrite, resume or clean, "--resume or --clean"),
+        ("--yes", yes, clean, "--clean"),
+    ):
+        if given and not heard:
+            raise UsageError(f"{option} is for {where}, which was not given; add that, or leave out {option}")
     found = list({job.folder: job for place in places or [Path()] for job in find_jobs(place)}.values())
-    if resume:
+    if not found:
+        if not quiet:
+            typer.echo("no jobs: nothing was interrupted here")
+    elif resume:
         _resume(found, overwrite, workers, cluster, quiet)
     elif clean:
-        _clean(found, yes)
+        _clean(found, yes or overwrite)
     elif places and len(found) == 1 and not places[0].is_dir():
         _show(found[0])
     else:
         _list(found)
+        typer.echo(f"To go on: {shlex.join(['rfdn-stream', 'jobs', *map(str, places or []), '--resume'])}", err=True)
 
 
 def _list(jobs: Sequence[Job]) -> None:
@@ -69,9 +83,6 @@ def _list(jobs: Sequence[Job]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    if not jobs:
-        typer.echo("no jobs: nothing was interrupted here")
-        return
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("output", overflow="fold")
     for column in ("segments", "frames", "MB", "last"):
@@ -88,7 +99,6 @@ def _list(jobs: Sequence[Job]) -> None:
             escape(_state(job)),
         )
     Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
-    typer.echo("To go on: rfdn-stream jobs --resume", err=True)
 
 
 def _show(job: Job) -> None:
@@ -109,7 +119,13 @@ def _show(job: Job) -> None:
 def _state(job: Job) -> str:
     if job.worked_on:
         return "at work"
-    return "interrupted" if job.plan else job.fault
+    return "interrupted" if job.plan else _fault(job)
+
+
+def _fault(job: Job) -> str:
+    """Why it cannot be gone on with, and what to do; the job's own advice is for the upscale command."""
+    why = job.fault.rpartition("; ")[0]
+    return f"{why}; begin it anew with `rfdn-stream upscale ... --restart`, or throw it away with --clean"
 
 
 def _when(job: Job) -> str:
@@ -126,6 +142,8 @@ def _resume(jobs: Sequence[Job], overwrite: bool, workers: int, cluster: str | N
     failed = 0
     for job in jobs:
         try:
+            if job.plan is None and not job.worked_on:
+                raise UsageError(_fault(job))
             reporter.note(str(resume(job, reporter, workers=workers, cluster=cluster, overwrite=overwrite)))
         except RfdnError as failure:
             if len(jobs) == 1:

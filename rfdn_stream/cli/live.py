@@ -67,7 +67,10 @@ def live_command(
         float,
         typer.Option(min=0.1, metavar="S", help="A source silent this long counts as lost.", rich_help_panel=SOURCE),
     ] = 5.0,
-    scale: Annotated[int | None, typer.Option(help="As for upscale.", rich_help_panel=PICTURE)] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(help="Whole, as for upscale: 2, 3, 4, or a product of these.", rich_help_panel=PICTURE),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="As for upscale.", rich_help_panel=PICTURE)
     ] = None,
@@ -169,7 +172,7 @@ def live_command(
     file = Path(source) if Path(source).is_file() else None
     encoding = SinkOptions(codec=codec, crf=crf, preset=preset, bitrate=bitrate, overwrite=overwrite, source=file)
     name = open_source(source, wanted).name  # what is written wrongly fails before the weights are loaded
-    sinks = [open_sink(sink, encoding), *([open_sink(f"page:{serve}", encoding)] if serve is not None else [])]
+    sinks = [open_sink(sink, encoding), *([open_sink(f"page:{serve}")] if serve is not None else [])]
     options = LiveOptions(latency / 1000, fps, not no_degrade and strength > 0, duration, listen)
     reporter = LiveReporter(quiet=quiet)
     upscaler = open_upscaler(

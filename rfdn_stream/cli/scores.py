@@ -21,7 +21,7 @@ from rfdn_stream.errors import UsageError
 from rfdn_stream.evaluation.benchmark import BenchmarkScore
 from rfdn_stream.evaluation.enlargers import Enlarger
 from rfdn_stream.evaluation.video import Enlarged, VideoScore
-from rfdn_stream.media.target import whole_or_nothing
+from rfdn_stream.media.target import check_writable, whole_or_nothing
 
 PIPE_WIDTH = 160  # columns where stdout is no terminal
 
@@ -43,6 +43,7 @@ class Scores:
                 raise UsageError(f"the figures are JSON, got the name {target}; name a file *.json, or - for stdout")
             if not target.parent.is_dir():
                 raise UsageError(f"the folder {target.parent} does not exist; create it first")
+            check_writable(target)
         self._console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
         self._figures: dict[str, Any] = {"rfdn-stream": __version__}
 

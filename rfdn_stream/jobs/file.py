@@ -17,7 +17,7 @@ from rfdn_stream.jobs.doors import Doors, Reading, settle_doors
 from rfdn_stream.jobs.dry_run import with_estimate
 from rfdn_stream.jobs.executors import Executor, SerialExecutor
 from rfdn_stream.jobs.image import upscale_image
-from rfdn_stream.jobs.opened import Opened, opened
+from rfdn_stream.jobs.opened import Opened, computes_alike, opened
 from rfdn_stream.jobs.outlook import Outlook
 from rfdn_stream.jobs.plan import PLAN, job_folder
 from rfdn_stream.jobs.proof import Proof, check_mode
@@ -31,6 +31,7 @@ from rfdn_stream.media.cuts import Cuts, find_cuts
 from rfdn_stream.media.naming import Images
 from rfdn_stream.media.y4m import STDOUT
 
+TRIAL = "trial.part"
 LONG = 1 << 30  # bytes of a source whose packets take a while to be read through
 
 
@@ -254,13 +255,15 @@ def _upscale_video(
             return _in_one_go(job, request, reporter, executor, overwrite=overwrite, verify=verify)
     folder = job_folder(doors.path)
     finish = functools.partial(carry_out, reporter=reporter, overwrite=overwrite, keep_job=keep_job, verify=verify)
-    if restart and folder.is_dir():
-        discard_job(folder)
-    if (folder / PLAN).exists():
+    if (folder / PLAN).exists() and not restart:
         with locked(folder):
             return finish(resume_job(Path(str(doors.source)), request, folder), executor())
     with opened(doors, request, reporter) as job:
         cuts = _cuts(job, request, reporter)
+        if restart and folder.is_dir():
+            with job.doors.sink(folder / TRIAL, job.source, job.output, job.size):
+                pass  # nobody is left who could refuse the new job, not even its encoder
+            discard_job(folder)
         if cuts.reason or not (cuts.at or request.segment == 0):
             if cuts.reason:
                 reporter.note(f"in one go, and to be begun anew if it is interrupted: {cuts.reason}")
@@ -271,9 +274,11 @@ def _upscale_video(
 
 
 def _cuts(job: Opened, request: Request, reporter: Reporter) -> Cuts:
-    """Where the source is cut; bare samples and images have no keyframes."""
+    """Where the source is cut; bare samples and images have no keyframes, and devices must not differ."""
     if isinstance(job.doors.source, Images) or request.raw is not None:
         return Cuts()
+    if not computes_alike(request.device):
+        return Cuts(reason=f"the devices {request.device} compute differently, so a segment's result would tell which")
     source = Path(job.source.path)
     if source.is_file() and (size := source.stat().st_size) >= LONG:
         reporter.note(f"reading {size / 1e9:.1f} GB to find the keyframes where it can be cut")

@@ -133,6 +133,12 @@ def is_same_kind(device: str, other: str) -> bool:
     return device.partition(":")[0] == other.partition(":")[0]
 
 
+def computes_alike(device: str) -> bool:
+    """Whether all devices that the user names do, where there are several."""
+    first, *others = (name.strip() for name in device.split(","))
+    return all(is_same_kind(first, other) for other in others)
+
+
 def _name_of(engine: Engine) -> str:
     kind = type(engine)
     return next(name for name, where in registry.ENGINES.items() if where == f"{kind.__module__}:{kind.__name__}")

@@ -17,12 +17,14 @@ from rfdn_stream.upscaler import Upscaler
 def lighter_twin(upscaler: Upscaler, network: Callable[[], Network]) -> tuple[str, Twin] | None:
     """The precision that ``auto`` would have chosen, if it is lighter than the one in use, and what makes it.
 
+    None for networks in sequence, too.
+
     Args:
         network: opens the same weights again.
     """
     used = upscaler.engine.precision
     usual, _ = choose_precision("auto", upscaler.device.torch_device, upscaler.model.precisions)
-    if used != "fp32" or usual == used:
+    if used != "fp32" or usual == used or len(upscaler.models) > 1:
         return None
 
     def make(engine: Engine, spec: ModelSpec, device: torch.device) -> Engine:

@@ -91,6 +91,7 @@ class Session:
         self._emitted = 0.0
         self._size_note = ""
         self._interrupted = False
+        self._lost: BaseException | None = None  # why the first sink that was to last something has not
 
     def run(self) -> Status:
         """Runs the session, and finishes the sinks however it ends; how it was at the end.
@@ -107,20 +108,19 @@ class Session:
         except BaseException as error:  # noqa: BLE001 - raised below, after the sinks are finished
             failure = error
         status = self._status(time.monotonic())
-        lost: BaseException | None = None
         while True:
             try:
-                lost = self._finish(failure)
+                self._finish(failure)
                 break
             except KeyboardInterrupt:
                 if self._interrupted:  # a second time: at once
-                    lost = self._given_up()
+                    self._lost = self._lost or self._given_up()
                     break
                 self._interrupted = True
         if failure is not None:
             raise failure
-        if lost is not None:
-            raise lost
+        if self._lost is not None:
+            raise self._lost
         return replace(status, shown=self._outlets[0].shown.count) if self._outlets else status
 
     def _begin(self) -> None:
@@ -188,6 +188,8 @@ class Session:
             if not self._outlets:
                 raise outlet.failure
             log.warning("%s is lost, the others go on: %s", outlet.name, str(outlet.failure))
+            if outlet.lasting:
+                self._lost = self._lost or outlet.failure
         if any(outlet.closed for outlet in self._outlets):
             return True
         if self._options.duration is not None and now - self._begun >= self._options.duration:
@@ -198,31 +200,26 @@ class Session:
             return True
         return False
 
-    def _finish(self, failure: BaseException | None) -> BaseException | None:
-        """Ends the threads. A sink gets the time it needs, but little after Ctrl-C, unless what it makes is to stay.
-
-        Returns:
-            Why such a one could not be completed.
-        """
+    def _finish(self, failure: BaseException | None) -> None:
+        """Ends the threads. A sink gets the time it needs, but little after Ctrl-C, unless what it makes is to stay."""
         deadline = time.monotonic() + PATIENCE
         if self._pump is not None:
             self._pump.stop()
         for outlet in self._outlets:
             outlet.end()
         self._capture.stop(0.1)
-        unfinished, lost = [], None
+        unfinished = []
         for outlet in self._outlets:
             hurried = self._interrupted or (failure is not None and not outlet.ready.done())
             if not self._joined(outlet, deadline if hurried else None):
                 unfinished.append(outlet.name)
-            elif outlet.failure is not None and failure is None:
-                if outlet.lasting and lost is None:
-                    lost = outlet.failure
+            elif outlet.failure is not None and outlet.failure is not failure and outlet.ready.done():
+                if outlet.lasting and failure is None and self._lost is None:
+                    self._lost = outlet.failure  # it is raised at the end
                 else:
                     log.warning("%s: %s", outlet.name, str(outlet.failure))
         if unfinished:
             log.warning("left unfinished, as it did not answer in time: %s", ", ".join(unfinished))
-        return lost
 
     @staticmethod
     def _joined(outlet: Outlet, deadline: float | None) -> bool:

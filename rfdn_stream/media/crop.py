@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -54,7 +55,7 @@ class Crop:
     def parse(cls, text: str) -> Crop:
         """Of ``L:T:W:H``: left, top, width, height."""
         try:
-            left, top, width, height = map(int, text.split(":"))
+            left, top, width, height = map(int, re.split("[:,]", text))  # with commas, as compare writes it
         except ValueError:
             raise UsageError(
                 f"crop {text!r} is not understood; write auto, or L:T:W:H (left, top, width, height): 0:140:1920:800"

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from rfdn_stream.errors import MediaError, UsageError
 
 _under_way: set[Path] = set()
 """Unfinished results of this process. In a container a dead one may have had its number, and left files under it."""
+_loaded = time.time()
 _turn = threading.Lock()
 
 
@@ -107,15 +109,27 @@ def _remove_left_over(target: Path) -> None:
     """Removes unfinished results of the same target; UsageError if another process that is alive has one."""
     for other in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         number = other.name.removesuffix(".part").rpartition(".")[2]
-        if not number.isdigit():
+        if not number.isdigit() or other.name != f".{target.name}.{number}.part":
             continue
-        if int(number) != os.getpid() and _is_alive(int(number)):
+        if _is_at_work(int(number), other):
             raise UsageError(
                 f"process {number} is writing {target}; wait for it or choose another name "
                 f"(if it is another program, delete {other})"
             )
         with contextlib.suppress(OSError):
             shutil.rmtree(other) if other.is_dir() else other.unlink()
+
+
+def _is_at_work(process: int, partial: Path) -> bool:
+    """Whether the process that left this is alive: one of our number is another one, which wrote before we began.
+
+    What was written since is another container's, whose processes have the same numbers.
+    """
+    if process != os.getpid():
+        return _is_alive(process)
+    with contextlib.suppress(OSError):
+        return partial.stat().st_mtime > _loaded
+    return False
 
 
 def _is_alive(process: int) -> bool:

@@ -15,6 +15,7 @@ from rfdn_stream.evaluation.video import Pairs
 from rfdn_stream.frame import FORMATS, Frame, Layout
 from rfdn_stream.jobs.compare.duo import together, upright
 from rfdn_stream.jobs.compare.views import at_size
+from rfdn_stream.media.image import right_angle
 from rfdn_stream.media.reader import Source, open_source
 
 _GREYS = {format.bits: format for format in FORMATS.values() if format.family == "gray"}
@@ -47,7 +48,7 @@ def score(
     """
     with open_source(result, start, duration) as ours, open_source(reference, start, duration) as original:
         _check(ours, original)
-        turn = (ours.info.rotation - original.info.rotation) % 360
+        turn = right_angle((ours.info.rotation - original.info.rotation) % 360)
         size = original.info.width, original.info.height
         stored = size[::-1] if turn in (90, 270) else size
         enlarged = (_turned(at_size(frame, stored, way), turn) for frame in frames_of(ours))

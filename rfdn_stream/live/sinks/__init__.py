@@ -27,6 +27,7 @@ FORMS = (
     "or a file's name such as out.mkv"
 )
 _PLAIN = ("window", "camera", "page", "null")
+_ENCODERS = ("codec", "crf", "preset", "bitrate")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ def open_sink(text: str, options: SinkOptions | None = None) -> Sink:
     """
     options = options or SinkOptions()
     scheme, rest = _split(text)
+    for name in _ENCODERS if scheme in _PLAIN else ():
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is for an address or a file, not for {text}; leave it out")
     sink: Sink = load(SINKS, scheme, "sink")(rest, options)
     return sink
 

@@ -20,6 +20,15 @@ SOURCES = {
 }
 FORMS = "camera[:N], screen[:N], test, an address such as udp://HOST:PORT, opencv[:N], or a file"
 _PLAIN = ("camera", "opencv", "screen", "test")
+_FOR = {
+    "size": _PLAIN,
+    "rate": _PLAIN,
+    "input_format": ("camera",),
+    "as_camera": ("address",),
+    "loop": ("file",),
+    "listen": ("address",),
+}
+"""The kinds of sources that an option concerns."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,11 @@ def open_source(text: str, options: SourceOptions | None = None) -> Source:
         UsageError: there is no such source, or it cannot be written like this.
     """
     kind, rest = _split(text)
-    source: Source = load(SOURCES, kind, "source")(rest, options or SourceOptions())
+    options = options or SourceOptions()
+    for name, kinds in _FOR.items():
+        if getattr(options, name) and kind not in kinds:
+            raise UsageError(f"--{name.replace('_', '-')} is for {' and '.join(kinds)}, not for {text}; leave it out")
+    source: Source = load(SOURCES, kind, "source")(rest, options)
     return source
 
 
