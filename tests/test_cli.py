@@ -168,12 +168,15 @@ def test_ctrl_c_ends_within_a_second_and_leaves_nothing(tmp_path, how):
         ("jobs >&-", 1, "^rfdn-stream: cannot write to standard output: it is closed\n$"),
         ("jobs nowhere >&- 2>/dev/full", 2, "^$"),
         ("--debug jobs nowhere 2>&-", 2, "^$"),
+        ("jobs nowhere <&- >&- 2>&-", 2, "^$"),
     ],
 )
-def test_standard_streams_that_take_nothing(tmp_path, arguments, code, says):
-    """Without PYTHONUNBUFFERED, as users have it: what is written last fails when the program ends."""
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_standard_streams_that_take_nothing(tmp_path, arguments, code, says, unbuffered):
+    """Without PYTHONUNBUFFERED, as users have it, what is written last fails when the program ends."""
     program = f"set -o pipefail; {sys.executable} -m rfdn_stream {arguments}"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment |= {"PYTHONUNBUFFERED": "1"} if unbuffered else {}
     result = subprocess.run(
         ["bash", "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
     )

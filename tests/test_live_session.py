@@ -632,9 +632,10 @@ def test_a_recording_that_is_lost_midway_is_a_failure_though_others_go_on(upscal
         if number == 3:
             raise MediaError("no space left")
 
-    sink, other = RecordingSink("out.mkv", stall=full), RecordingSink("other")
+    turns = Turns()
+    sink, other = RecordingSink("out.mkv", stall=full), RecordingSink("other", stall=turns.shown)
     sink.lasting = True
-    source = ScriptedSource([frame(i) for i in range(30)], pace=0.01)
+    source = ScriptedSource(turns.frames([frame(i) for i in range(30)]), pace=0.01)
     with pytest.raises(MediaError, match="no space left"):
         run(source, upscaler, sink, other)
     assert other.finished

@@ -36,6 +36,7 @@ from rfdn_stream.training.log import Log, read_log
 from rfdn_stream.training.loop import InterruptedTraining, LogReporter
 from rfdn_stream.training.network import new_network, take_weights
 from rfdn_stream.training.recorded import RecordedTrainer
+from rfdn_stream.training.results import Facts
 from rfdn_stream.training.schedule import ema_decay, learning_rate
 from rfdn_stream.training.sources import rgb_of
 from rfdn_stream.training.trainer import Trainer, TrainingError, choose_device
@@ -621,3 +622,12 @@ def test_recorded_steps_on_a_card(compiled):
     assert again.step == 12
     want, got = trained(recorded, batches), trained(again, batches)
     assert_alike(got, want, net, 0.1)
+
+
+def test_figures_on_other_pictures_are_no_measure():
+    facts = Facts("data", "random weights", 28.25, 8)
+    assert facts.measured_alike({"bicubic": 28.25 + 1e-9, "pictures": 8})  # another machine rounds otherwise
+    assert not facts.measured_alike({"bicubic": 28.26, "pictures": 8})
+    assert not facts.measured_alike({"bicubic": 28.25, "pictures": 16})
+    assert not facts.measured_alike({"bicubic": None, "pictures": 0})
+    assert Facts("data", "random weights", None, 0).measured_alike({"bicubic": None, "pictures": 0})

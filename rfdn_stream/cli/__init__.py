@@ -7,6 +7,7 @@ code: 2 for a request that cannot be carried out, 1 for work that failed, 130 fo
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -42,7 +43,7 @@ def main() -> NoReturn:
         code = 1
     except Exception as failure:  # noqa: BLE001 - the last one to say something
         unexpected = f"unexpected {type(failure).__name__}: {failure}; run again with --debug and report it"
-        code = _say(_refusal() or unexpected, 1, events, debug)
+        code = _say(_refusal(failure) or unexpected, 1, events, debug)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # which was told, as far as it could be
             stream.flush()
@@ -58,8 +59,10 @@ def _settle_streams() -> None:
     Where the shell closed one, the next file that is opened would take its number, and get FFmpeg's log. Standard
     output that was closed refuses what is written, as a result would be lost; standard error swallows it.
     """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - for the rest of the process
     if sys.stdout is None:
-        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115 - for the rest of the process
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -71,15 +74,17 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _refusal() -> str:
-    """What standard output has against being written to; "" = nothing. What it has not taken, it refuses again."""
-    try:
-        sys.stdout.flush()
-    except OSError as failure:
-        from rfdn_stream.cli.events import refusal
+def _refusal(failure: Exception) -> str:
+    """What standard output has against being written to; "" = nothing: then it is another file that has failed."""
+    from rfdn_stream.cli.events import refusal
 
-        return refusal(failure)
-    return ""
+    try:
+        sys.stdout.flush()  # what it has not taken, it refuses again
+        os.write(sys.stdout.fileno(), b"")
+    except OSError as refused:
+        return refusal(refused)
+    is_ours = isinstance(failure, OSError) and failure.filename is None and failure.errno == errno.ENOSPC
+    return refusal(failure) if is_ours else ""  # type: ignore[arg-type]
 
 
 def _say(text: str, code: int, events: bool, debug: bool = False) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,7 +75,9 @@ def jobs_command(
         _show(found[0])
     else:
         _list(found)
-        typer.echo(f"To go on: {shlex.join(['rfdn-stream', 'jobs', *map(str, places or []), '--resume'])}", err=True)
+        command = ["rfdn-stream", "jobs", *map(str, places or []), "--resume"]
+        quoted = subprocess.list2cmdline(command) if sys.platform == "win32" else shlex.join(command)
+        typer.echo(f"To go on: {quoted}", err=True)
 
 
 def _list(jobs: Sequence[Job]) -> None:

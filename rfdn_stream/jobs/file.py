@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -23,7 +24,7 @@ from rfdn_stream.jobs.plan import PLAN, job_folder
 from rfdn_stream.jobs.proof import Proof, check_mode
 from rfdn_stream.jobs.report import LogReporter, Reporter
 from rfdn_stream.jobs.request import SEGMENT_SECONDS, Request, absolute
-from rfdn_stream.jobs.segmented import begin_job, carry_out, discard_job, new_job, resume_job
+from rfdn_stream.jobs.segmented import begin_job, carry_out, new_job, resume_job
 from rfdn_stream.jobs.size import wanted_size
 from rfdn_stream.jobs.video import Made, upscale_video
 from rfdn_stream.lock import locked
@@ -258,12 +259,16 @@ def _upscale_video(
     if (folder / PLAN).exists() and not restart:
         with locked(folder):
             return finish(resume_job(Path(str(doors.source)), request, folder), executor())
+    if restart and folder.is_dir():
+        with locked(folder):  # who works on it is told at once
+            pass
     with opened(doors, request, reporter) as job:
         cuts = _cuts(job, request, reporter)
         if restart and folder.is_dir():
-            with job.doors.sink(folder / TRIAL, job.source, job.output, job.size):
-                pass  # nobody is left who could refuse the new job, not even its encoder
-            discard_job(folder)
+            with locked(folder):
+                with job.doors.sink(folder / TRIAL, job.source, job.output, job.size):
+                    pass  # nothing here is left that could refuse the new job, not even its encoder
+                shutil.rmtree(folder)
         if cuts.reason or not (cuts.at or request.segment == 0):
             if cuts.reason:
                 reporter.note(f"in one go, and to be begun anew if it is interrupted: {cuts.reason}")

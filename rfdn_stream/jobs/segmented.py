@@ -93,16 +93,6 @@ def resume_job(source: Path, request: Request, folder: Path) -> JobPlan:
     return plan
 
 
-def discard_job(folder: Path) -> None:
-    """Throws a job away.
-
-    Raises:
-        UsageError: a process is working on it.
-    """
-    with locked(folder):
-        shutil.rmtree(folder)
-
-
 def carry_out(
     plan: JobPlan,
     executor: Executor,

@@ -213,7 +213,7 @@ class Session:
             hurried = self._interrupted or (failure is not None and not outlet.ready.done())
             if not self._joined(outlet, deadline if hurried else None):
                 unfinished.append(outlet.name)
-            elif outlet.failure is not None and outlet.failure is not failure and outlet.ready.done():
+            elif outlet.failure not in (None, failure, self._lost) and (failure is None or self._pump is not None):
                 if outlet.lasting and failure is None and self._lost is None:
                     self._lost = outlet.failure  # it is raised at the end
                 else:

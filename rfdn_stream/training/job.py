@@ -129,7 +129,7 @@ def _train(
     facts = Facts(batches.description, beginning, held_out.bicubic, len(held_out.pairs))
     if state and state["facts"] != asdict(facts):
         log.warning("the data is not what the run was begun with (%s); going on with it", state["facts"]["data"])
-        if state["facts"]["bicubic"] != facts.bicubic:  # figures on other pictures are no measure for what follows
+        if not facts.measured_alike(state["facts"]):  # figures on other pictures are no measure for what follows
             state["best"] = {**state["best"], "psnr_y": None}
     if dry_run or (config.minutes and not state):
         started = time.monotonic()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,12 @@ class Facts:
     beginning: str
     bicubic: float | None
     pictures: int
+
+    def measured_alike(self, other: Mapping[str, Any]) -> bool:
+        """Whether the held-out pictures are those of other facts, whose bicubic may differ by what machines round."""
+        if self.bicubic is None or other["bicubic"] is None:
+            return self.bicubic is other["bicubic"]
+        return self.pictures == other["pictures"] and math.isclose(self.bicubic, other["bicubic"], abs_tol=1e-6)
 
 
 def recipe(config: TrainConfig, beginning: str, steps: str | None = None) -> str:

@@ -32,7 +32,7 @@ _ENCODERS = ("codec", "crf", "preset", "bitrate")
 
 @dataclass(frozen=True)
 class SinkOptions:
-    """What a user can choose of a sink; each takes what concerns it.
+    """What a user can choose of a sink; an encoder's options are refused where there is none.
 
     Args:
         codec: FFmpeg's name of an encoder, for network and file; None = the best for the container.

@@ -23,7 +23,7 @@ _PLAIN = ("camera", "opencv", "screen", "test")
 _FOR = {
     "size": _PLAIN,
     "rate": _PLAIN,
-    "input_format": ("camera",),
+    "input_format": ("camera", "opencv"),
     "as_camera": ("address",),
     "loop": ("file",),
     "listen": ("address",),
@@ -33,7 +33,7 @@ _FOR = {
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What a user can choose of a source; each takes what concerns it.
+    """What a user can choose of a source; what does not concern one is refused.
 
     Args:
         size: (width, height) of a camera's, the screen's or the test pattern's picture; None = its own choice.
