@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rfdn_stream.cli.tables import table_console
 from rfdn_stream.errors import RfdnError
 
 if TYPE_CHECKING:
     from rfdn_stream.jobs.batch import Outcome
-
-PIPE_WIDTH = 160  # columns where stderr is no terminal
 
 
 def upscale_into(
@@ -48,7 +46,6 @@ def upscale_into(
 
 def _print_table(outcomes: Sequence[Outcome]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -66,4 +63,4 @@ def _print_table(outcomes: Sequence[Outcome]) -> None:
         rate = f"{result.frames / result.seconds:.2f}" if result.frames > 1 else ""
         figures = str(result.frames), f"{result.width}x{result.height}", f"{result.seconds:.1f}", rate
         table.add_row(escape(str(outcome.item.source)), *figures, escape(str(result.target)))
-    Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH).print(table)
+    table_console(stderr=True).print(table)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rfdn_stream.cli.tables import table_console
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -114,10 +116,9 @@ def _print_engines(found: Comparison) -> None:
     from statistics import median
 
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = table_console()
     console.print(f"{found.model}, {found.width}x{found.height}, {found.gflop:.1f} GFLOP a frame")
     table = Table(*ENGINE_COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     _fold(table)
@@ -165,14 +166,13 @@ def _card_row(speed: Speed) -> list[str]:
 
 def _print(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     _fold(table)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    table_console().print(table)
 
 
 def _fold(table: Table) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from rfdn_stream.cli.progress import ConsoleReporter
+from rfdn_stream.cli.tables import table_console
 from rfdn_stream.errors import UsageError
 from rfdn_stream.evaluation.series import Series, as_csv, check_chart, draw
 from rfdn_stream.jobs.compare import (
@@ -40,7 +39,6 @@ from rfdn_stream.media.target import settle_target
 
 PNG, PAGE, VIDEO = "PNG", "page", "video"
 ENDINGS = {".png": PNG, ".html": PAGE, ".htm": PAGE}
-PIPE_WIDTH = 160  # columns where stdout is no terminal
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ class Comparison:
             for mean, least, digits in zip(one.mean, one.least, (2, 4, 2), strict=True):
                 figures += ["-" if value is None else f"{value:.{digits}f}" for value in (mean, least)]
             table.add_row(escape(one.name), str(len(one.seconds)), *figures)
-        Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+        table_console().print(table)
 
 
 def _size(duo: Duo) -> str:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rfdn_stream.cli.tables import table_console
 from rfdn_stream.errors import RfdnError, UsageError
 
 if TYPE_CHECKING:
     from rfdn_stream.jobs.overview import Job
-
-PIPE_WIDTH = 160  # columns where stdout is no terminal
 
 
 def jobs_command(
@@ -82,7 +81,6 @@ def jobs_command(
 
 def _list(jobs: Sequence[Job]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -101,7 +99,7 @@ def _list(jobs: Sequence[Job]) -> None:
             _when(job),
             escape(_state(job)),
         )
-    Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    table_console().print(table)
 
 
 def _show(job: Job) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rfdn_stream.cli.bench import frame_size
+from rfdn_stream.cli.tables import table_console
 from rfdn_stream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rfdn_stream.nets.catalogue import ModelSpec
     from rfdn_stream.nets.complexity import Complexity
 
-PIPE_WIDTH = 160  # columns where stdout is no terminal
 PURPOSES = {"video": "video", "image": "images", "general": "any picture"}
 
 models_app = typer.Typer(
@@ -141,7 +140,6 @@ def _networks(names: list[str]) -> Iterator[tuple[str, str, NetworkOptions]]:
 
 def _print_costs(rows: list[tuple[str, str, int, Complexity]], title: str) -> None:
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -156,7 +154,7 @@ def _print_costs(rows: list[tuple[str, str, int, Complexity]], title: str) -> No
         before = name
         figures = f"{cost.parameters:,}", f"{cost.macs / 1e9:,.2f}", f"{cost.activations / 1e6:,.2f}"
         table.add_row(escape(name), f"x{scale}", *figures, str(cost.convolutions))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console = table_console()
     console.print(title, style="bold")
     console.print(table)
 

@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from rfdn_stream import __version__
+from rfdn_stream.cli.tables import table_console
 from rfdn_stream.errors import UsageError
 from rfdn_stream.evaluation.benchmark import BenchmarkScore
 from rfdn_stream.evaluation.enlargers import Enlarger
 from rfdn_stream.evaluation.video import Enlarged, VideoScore
 from rfdn_stream.media.target import check_writable, whole_or_nothing
-
-PIPE_WIDTH = 160  # columns where stdout is no terminal
 
 
 class Scores:
@@ -44,7 +42,7 @@ class Scores:
             if not target.parent.is_dir():
                 raise UsageError(f"the folder {target.parent} does not exist; create it first")
             check_writable(target)
-        self._console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+        self._console = table_console()
         self._figures: dict[str, Any] = {"rfdn-stream": __version__}
 
     def add_pictures(self, enlargers: Sequence[Enlarger], results: Sequence[BenchmarkScore]) -> None:
