@@ -63,6 +63,7 @@ class _Shared:
     upscaler: Upscaler
     users: int = 0
     closing: threading.Timer | None = None
+    closed: bool = False
 
 
 class Lease:
@@ -119,8 +120,9 @@ class Pool:
 
     def _close(self, key: object, shared: _Shared) -> None:
         with self._lock:
-            if shared.users:
+            if shared.users or shared.closed:  # the latter: a timer that was cancelled too late came first
                 return
+            shared.closed = True
             if self._shared.get(key) is shared:
                 del self._shared[key]
         on_card = shared.upscaler.device.torch_device.type == "cuda"
