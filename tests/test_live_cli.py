@@ -122,12 +122,17 @@ def live():
         program.process.close()
 
 
-def test_ctrl_c_completes_the_file_within_a_second(tmp_path, tiny_model, live):
+@pytest.mark.parametrize("how", [(signal.SIGINT,), (signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM)])
+def test_ctrl_c_completes_the_file_within_a_second(tmp_path, tiny_model, live, how):
+    """Two signals at once, as `timeout` sends them, are one."""
     out = tmp_path / "out.mkv"
     program = live(BUNNY, out, "--loop", "--model", tiny_model, "--no-degrade")
     program.wait_for("to 640x360")
     time.sleep(1.5)
-    took, rest = program.end()
+    for first in how[1:]:
+        program.process.send_signal(first)
+        time.sleep(0.01)
+    took, rest = program.end(how[-1])
     assert program.process.returncode == 0, rest
     assert "frames shown" in rest
     assert "Traceback" not in rest

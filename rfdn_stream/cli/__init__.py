@@ -13,12 +13,16 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from types import FrameType
 from typing import NoReturn
 
 from rfdn_stream.errors import RfdnError
 from rfdn_stream.process import settle_environment
+
+TWICE = 0.3  # seconds between two signals that are two
+_interrupted = float("-inf")
 
 
 def main() -> NoReturn:
@@ -29,6 +33,8 @@ def main() -> NoReturn:
     upscaling = arguments[:1] == ["upscale"]
     events = upscaling and "--json" in arguments
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+        signal.signal(signal.SIGINT, _interrupt)
     settle_environment()
     try:
         from rfdn_stream.cli.app import run
@@ -70,8 +76,12 @@ def _settle_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt, once for what comes at once: `timeout` sends its signal twice."""
+    global _interrupted
+    before, _interrupted = _interrupted, time.monotonic()
+    if _interrupted - before > TWICE:
+        raise KeyboardInterrupt
 
 
 def _refusal(failure: Exception) -> str:
