@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 LARGE_BLOCK = 8 << 20
 KEPT_BLOCK, KEPT = 32 << 20, 64 << 20  # 32 MB is the most that glibc allows
@@ -46,6 +50,21 @@ def keep_small_blocks(size: int = KEPT_BLOCK, kept: int = KEPT) -> bool:
         As `return_large_blocks`; of the two, the last one called says from which size on blocks go back.
     """
     return _mallopt({_M_MMAP_THRESHOLD: size, _M_TRIM_THRESHOLD: kept})
+
+
+@contextmanager
+def uninterrupted_children() -> Iterator[None]:
+    """A process that is begun inside never gets Ctrl-C, which a terminal sends to all: it is for us to end it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # The first spawned process of all brings this one along, which lets Ctrl-C in again as it begins.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _mallopt(settings: dict[int, int]) -> bool:

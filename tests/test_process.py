@@ -1,4 +1,4 @@
-"""Freed pictures go back to the system, or stay, in a process of their own: the setting is the whole process's."""
+"""Settings of a whole process, in one of its own: what becomes of freed pictures, and who hears Ctrl-C."""
 
 import subprocess
 import sys
@@ -66,3 +66,29 @@ def test_small_blocks_are_had_again_without_page_faults():
 
     assert faults("set") < 10_000
     assert faults("left") > 100_000  # else this test shows nothing
+
+
+CHILDREN = """
+import multiprocessing, signal, time
+from rfdn_stream.process import uninterrupted_children
+
+if __name__ == "__main__":
+    children = [multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,)) for _ in range(2)]
+    with uninterrupted_children():
+        for child in children:
+            child.start()
+    for child in children:
+        status = dict(line.split(":", 1) for line in open(f"/proc/{child.pid}/status"))
+        print(int(status["SigBlk"], 16) >> signal.SIGINT - 1 & 1)
+        child.kill()
+    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_children_do_not_hear_ctrl_c(tmp_path):
+    """From their first moment on, and the first one of a process too, which brings a process of Python's along."""
+    program = tmp_path / "program.py"
+    program.write_text(CHILDREN)
+    ran = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["1", "1", "False"]

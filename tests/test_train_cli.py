@@ -1,8 +1,11 @@
 """``rfdn-stream train`` as its users meet it: help, refusals of one line, and nothing written by them."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -105,3 +108,26 @@ def test_wrong_requests(pictures, tmp_path, monkeypatch, capsys, arguments, code
     assert message in text
     assert got == code, text
     assert sorted(path for path in tmp_path.rglob("*") if cache not in (path, *path.parents)) == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one process makes all clips")
+def test_ctrl_c_as_clips_are_encoded(pictures, tmp_path):
+    """As a terminal sends it, to every process of the command, while those that encode still begin."""
+
+    def others(process):
+        return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+    command = ["train", "run", pictures / "good", "--degrade", "video", "--patch", "16", "--cache", "cache"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "rfdn_stream", *map(str, command)],
+        stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path,
+    ) as process:  # fmt: skip
+        while len(others(process)) < 3:  # Python's own, and two that encode
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stderr.read()  # ends when none of the processes is there any more
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert said.endswith("rfdn-stream: interrupted\n")

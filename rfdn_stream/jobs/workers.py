@@ -6,8 +6,8 @@ import logging
 import multiprocessing
 import signal
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -21,6 +21,7 @@ from rfdn_stream.jobs.plan import JobPlan, Segment
 from rfdn_stream.jobs.report import log
 from rfdn_stream.jobs.work import Worker
 from rfdn_stream.pipeline import Stages
+from rfdn_stream.process import uninterrupted_children
 
 TRIES = 3  # of one segment, until it is to blame that its workers end
 DYING = 5.0  # seconds that a process may take from the end of its pipe to its own
@@ -145,7 +146,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
-        with _no_interrupts():
+        with uninterrupted_children():
             self._process.start()
         theirs.close()
 
@@ -165,16 +166,3 @@ def _serve(pipe: Connection, plan: JobPlan, device: str, threads: int) -> None:
             raise
         except Exception as failure:  # noqa: BLE001 - told where it can be read
             pipe.send(RfdnError(f"unexpected {type(failure).__name__} in a worker: {failure}"))
-
-
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """What is begun inside never gets Ctrl-C, which goes to all processes of a terminal: it is for us to end them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

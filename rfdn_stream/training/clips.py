@@ -10,11 +10,11 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
-from multiprocessing import get_context
+from contextlib import ExitStack, contextmanager
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +26,7 @@ import torch
 
 from rfdn_stream.errors import RfdnError
 from rfdn_stream.evaluation.resize import Picture, bicubic
+from rfdn_stream.process import uninterrupted_children
 from rfdn_stream.training.crops import REPORT_EVERY, Crop, Crops, Report, Sampling, writing
 from rfdn_stream.training.degrade import degrade, draw
 
@@ -40,6 +41,8 @@ SPEED = 6.0  # HR pixels a frame that the view moves by, at most
 WARPED, WARP = 0.5, 1.0  # how often the picture bends, and by how many HR pixels a frame (standard deviation)
 BENDS = 5  # places a side that move by themselves
 CLIPS, UNSEEN = 1, 2  # what random numbers are for, beside the seed
+
+type _Settings = tuple[tuple[Path, int, int], Sampling, int, Path]
 
 
 class Clips:
@@ -70,10 +73,9 @@ class Clips:
         workers = min(os.cpu_count() or 1, len(missing) // WORTH_A_PROCESS)
         with ExitStack() as stack:
             if workers > 1:
-                pool = stack.enter_context(
-                    ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (self._settings,))
-                )
-                made: Iterable[object] = pool.map(_work, missing, chunksize=4)
+                pool = stack.enter_context(_processes(workers, self._settings))
+                with uninterrupted_children():  # they begin as the first clips are given out
+                    made: Iterable[object] = pool.map(_work, missing)
             else:
                 made = (self.samples(number) for number in missing)
             shown = time.monotonic()
@@ -166,7 +168,22 @@ def _bent(picture: Picture, shifts: npt.NDArray[np.float64]) -> Picture:
 _worker: Clips  # of a process that makes clips and nothing else
 
 
-def _start_worker(settings: tuple[tuple[Path, int, int], Sampling, int, Path]) -> None:
+@contextmanager
+def _processes(count: int, settings: _Settings) -> Iterator[ProcessPoolExecutor]:
+    """Processes for `_work`; Ctrl-C, or whatever else ends this early, ends them at once."""
+    others = set(active_children())
+    pool = ProcessPoolExecutor(count, get_context("spawn"), _start_worker, (settings,))
+    try:
+        yield pool
+    except BaseException:
+        for process in set(active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(settings: _Settings) -> None:
     global _worker
     crops, sampling, seed, folder = settings
     torch.set_num_threads(1)
