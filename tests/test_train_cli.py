@@ -126,7 +126,7 @@ def test_ctrl_c_as_clips_are_encoded(pictures, tmp_path):
         while len(others(process)) < 3:  # Python's own, and two that encode
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
-        time.sleep(0.3)  # they import
+        time.sleep(0.1)  # they import
         os.killpg(process.pid, signal.SIGINT)
         said = process.stderr.read()  # ends when none of the processes is there any more
     assert process.returncode == 130
