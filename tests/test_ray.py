@@ -102,6 +102,16 @@ def test_a_cluster_that_is_not_there(tiny_model, tmp_path, monkeypatch, address,
     assert not (tmp_path / "out.mp4").exists()
 
 
+def test_a_restart_without_the_cluster_costs_nothing(tiny_model, tmp_path):
+    source, target = film(tmp_path / "film.mp4", frames=50, gop=12), tmp_path / "out.mp4"
+    upscale(source, target, model=tiny_model, keep_job=True, **CUT)
+    target.unlink()
+    journal = (job_folder(target) / "journal").read_bytes()
+    with pytest.raises(UsageError, match="no Ray cluster answers"):
+        upscale(source, target, model=tiny_model, cluster=f"127.0.0.1:{unused_port()}", restart=True, **CUT)
+    assert (job_folder(target) / "journal").read_bytes() == journal
+
+
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"needs Ray; install it with: pip install 'rfdn-stream\[ray\]'"):
@@ -115,9 +125,9 @@ def test_a_node_with_other_versions_refuses(tiny_model, tmp_path):
     plan = load_plan(job_folder(tmp_path / "out.mp4"))
     other = replace(plan, versions={**plan.versions, "PyAV": "1.0"})
     with pytest.raises(UsageError, match=r"has rfdn-stream .*, not .*PyAV 1\.0.*; install the same there"):
-        ray_node.work(other, plan.segments[0], None, None, None)
+        ray_node.work(other, plan.segments[0], (), None, None)
     moved = replace(plan, source=str(tmp_path / "elsewhere.mp4"))
-    assert ray_node.work(moved, plan.segments[0], None, None, None) is None
+    assert ray_node.work(moved, plan.segments[0], (), None, None) is None
     ray_node.scratch(moved).rmdir()  # nothing was put there
 
 

@@ -19,7 +19,7 @@ import pytest
 import job_process
 from media_samples import make_clip
 from rfdn_stream import upscale
-from rfdn_stream.errors import MediaError, RfdnError, UsageError
+from rfdn_stream.errors import MediaError, ModelError, RfdnError, UsageError
 from rfdn_stream.jobs import work
 from rfdn_stream.jobs.journal import Done, Journal
 from rfdn_stream.jobs.plan import job_folder, load_plan
@@ -328,6 +328,17 @@ def test_other_weights_are_refused(job, clip, tmp_path):
     save_tiny(model, seed=1)
     with pytest.raises(Exception, match="weights of net are not those that the job was begun with; --restart"):
         job(clip, model=model)
+
+
+def test_other_weights_of_the_second_network_are_refused(job, clip, tmp_path):
+    with pytest.raises(StoppedError):
+        job(clip, scale=4, reporter=StopAfter(1))
+    path = job_folder(tmp_path / "out.mkv") / "job.json"
+    plan = json.loads(path.read_text())
+    first, second = plan["weights"]
+    path.write_text(json.dumps({**plan, "weights": [first, second[::-1]]}))
+    with pytest.raises(ModelError, match="weights of tiny-x2 and tiny-x2 are not those that the job was begun with"):
+        job(clip, scale=4)
 
 
 @pytest.mark.parametrize(

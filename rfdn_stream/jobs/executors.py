@@ -21,6 +21,9 @@ caller's thread."""
 class Executor(Protocol):
     """Has segments done, in whatever order, by whomever."""
 
+    def reach(self) -> None:
+        """Finds out whether those who work can be had at all; UsageError if not."""
+
     def run(self, plan: JobPlan, segments: Sequence[Segment], progress: Progress) -> Generator[Done]:
         """Does the segments, and gives for each what `work` returned, as soon as its file is whole.
 
@@ -42,6 +45,9 @@ class SerialExecutor:
     """
 
     job: Opened | None = None
+
+    def reach(self) -> None:
+        """Always."""
 
     def run(self, plan: JobPlan, segments: Sequence[Segment], progress: Progress) -> Generator[Done]:
         if not segments:

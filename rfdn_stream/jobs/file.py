@@ -266,6 +266,7 @@ def _upscale_video(
         cuts = _cuts(job, request, reporter)
         if restart and folder.is_dir():
             with locked(folder):
+                executor(job).reach()
                 with job.doors.sink(folder / TRIAL, job.source, job.output, job.size):
                     pass  # nothing here is left that could refuse the new job, not even its encoder
                 shutil.rmtree(folder)

@@ -25,7 +25,7 @@ from rfdn_stream.media.cuts import Cuts
 from rfdn_stream.media.writer import VideoFileSink
 
 PLAN = "job.json"
-FORMAT = 1
+FORMAT = 2
 ENDS = 1 << 20  # bytes of the source's head and of its tail that are looked at
 
 
@@ -85,7 +85,7 @@ class JobPlan:
         request: the user's options.
         fingerprint: of the source.
         versions: of what makes the result.
-        weights: sha256 of the network's.
+        weights: sha256 of each network's.
         device, engine: what ``auto`` was settled to; workers may have another device of the same kind.
         processors: that the encoder is set up for, on whose number its bitstream depends.
         size: (width, height) of the frames.
@@ -101,7 +101,7 @@ class JobPlan:
     request: Request
     fingerprint: Fingerprint
     versions: dict[str, str]
-    weights: str
+    weights: tuple[str, ...]
     device: str
     engine: str
     processors: int
@@ -169,7 +169,7 @@ def make_plan(
         request=request,
         fingerprint=Fingerprint.of(source),
         versions=versions(),
-        weights=job.upscaler.model.sha256,
+        weights=tuple(model.sha256 for model in job.upscaler.models),
         device=job.device,
         engine=job.engine,
         processors=count,
@@ -214,6 +214,7 @@ def _built(found: dict[str, Any]) -> JobPlan:
             **found,
             "request": Request(**request, encode=encode),
             "fingerprint": Fingerprint(**found["fingerprint"]),
+            "weights": tuple(found["weights"]),
             "size": tuple(found["size"]),
             "segments": segments,
         }

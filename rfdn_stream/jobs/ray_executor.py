@@ -41,6 +41,11 @@ class RayExecutor:
 
     address: str
 
+    def reach(self) -> None:
+        """Connects to the cluster, and leaves it again."""
+        with _connected(self.address):
+            pass
+
     def run(self, plan: JobPlan, segments: Sequence[Segment], progress: Progress) -> Generator[Done]:
         if segments:
             with _connected(self.address) as ray:
@@ -219,14 +224,12 @@ def _remover() -> Any:
     return remove
 
 
-def _weights(plan: JobPlan) -> Weights | None:
-    """The weights, if they are none of those that come with the program."""
-    if (known := ray_node.fetched(plan)) is not None:
-        return Weights(known.name, known.path.read_bytes())
+def _weights(plan: JobPlan) -> tuple[Weights, ...]:
+    """Those that do not come with the program."""
     model = plan.request.model
-    if model is None or not Path(model).is_file():
-        return None
-    return Weights(Path(model).name, Path(model).read_bytes())
+    if model and Path(model).is_file():
+        return (Weights(Path(model).name, Path(model).read_bytes()),)
+    return tuple(Weights(known.name, known.path.read_bytes()) for known in ray_node.fetched(plan))
 
 
 def _copied(ray: Any, path: Path) -> Copy:

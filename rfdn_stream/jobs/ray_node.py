@@ -40,12 +40,13 @@ class Copy:
 
 
 def work(
-    plan: JobPlan, segment: Segment, weights: Weights | None, copy: Copy | None, board: Any
+    plan: JobPlan, segment: Segment, weights: tuple[Weights, ...], copy: Copy | None, board: Any
 ) -> tuple[Done, bytes] | None:
     """A segment, done on this node.
 
     Args:
         plan: as it is where the job is at home.
+        weights: the files that a node may lack.
         copy: of the source, for a node that does not see it.
         board: the actor that hears of the progress.
 
@@ -141,25 +142,24 @@ def _fetch(copy: Copy, path: Path, fingerprint: Fingerprint) -> None:
     partial.replace(path)
 
 
-def _model(plan: JobPlan, weights: Weights | None) -> str | None:
-    """The request's model, as it is named here."""
-    if weights is None:
-        return plan.request.model
-    if (known := fetched(plan)) is not None:
-        if not known.available:
-            known.path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(known.path, weights.content)
-        return plan.request.model
-    path = scratch(plan) / plan.weights / weights.name
-    path.parent.mkdir(exist_ok=True)
-    if not path.exists():
-        write_whole(path, weights.content)
-    return str(path)
+def _model(plan: JobPlan, weights: tuple[Weights, ...]) -> str | None:
+    """The request's model, as it is named here; the files that came along lie where they are looked for then."""
+    model = plan.request.model
+    places = {known.name: known.path for known in fetched(plan)}
+    for each in weights:
+        path = places.get(each.name)
+        if path is None:  # the user's own
+            path = scratch(plan) / plan.weights[0] / each.name
+            model = str(path)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, each.content)
+    return model
 
 
-def fetched(plan: JobPlan) -> ModelSpec | None:
-    """The model of the plan, if it is one that has to be downloaded."""
-    return next((known for known in models() if known.sha256 == plan.weights and known.url), None)
+def fetched(plan: JobPlan) -> list[ModelSpec]:
+    """The models of the plan that have to be downloaded."""
+    return [known for known in models() if known.sha256 in plan.weights and known.url]
 
 
 def _listed(found: dict[str, str]) -> str:

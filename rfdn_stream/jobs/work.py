@@ -50,10 +50,11 @@ class Worker:
             job = self._given or stack.enter_context(
                 opened(plan.doors, plan.request, device=self._device, engine=plan.engine)
             )
-            if job.upscaler.model.sha256 != plan.weights:
+            models = job.upscaler.models
+            if tuple(model.sha256 for model in models) != plan.weights:
+                names = " and ".join(model.name for model in models)
                 raise ModelError(
-                    f"the weights of {job.upscaler.model.name} are not those that the job was begun with; "
-                    "--restart begins it anew"
+                    f"the weights of {names} are not those that the job was begun with; --restart begins it anew"
                 )
             self._job = job.for_processors(plan.processors)
             self._stack = stack.pop_all()

@@ -66,6 +66,9 @@ class WorkersExecutor:
         if self.count < 1:
             raise UsageError(f"{self.count} workers do nothing; choose 1 or more")
 
+    def reach(self) -> None:
+        """Always."""
+
     def run(self, plan: JobPlan, segments: Sequence[Segment], progress: Progress) -> Generator[Done]:
         waiting, deaths = deque(segments), Deaths()
         count = min(self.count, len(segments))
