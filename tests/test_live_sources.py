@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -98,6 +99,53 @@ def test_a_file_ends_or_begins_again_on_one_clock(tmp_path):
     light = [int(captured.frame.planes[0].mean()) // 10 for captured in got]
     assert light[:5] == light[5:10] == light[10:15]
     assert len(set(light[:5])) == 5
+
+
+def fields_clip(path, frames=6):
+    """Interlaced H.264, of a bar that moves from field to field."""
+    fields = ["-f", "lavfi", "-i", "testsrc2=64x48:50", "-vf", "tinterlace=interleave_top,setfield=tff"]
+    encode = ["-frames:v", str(frames), "-c:v", "libx264", "-flags", "+ildct+ilme", "-bf", "0", "-qp", "1"]
+    ffmpeg = ["ffmpeg", "-v", "error", *fields, *encode, str(path)]
+    subprocess.run(ffmpeg, check=True)
+    return path
+
+
+def test_interlaced_files_are_deinterlaced_as_by_the_file_door(tmp_path):
+    path = fields_clip(tmp_path / "fields.mkv")
+    with open_source(str(path)) as live, open_file(path, deinterlace="auto") as plain:
+        got, _ = read(live, 100)
+        frames = [item for item in plain.items() if not isinstance(item, CopiedPacket)]
+        assert not live.info.interlaced
+    assert len(got) == len(frames) == 6  # the last one, too
+    for captured, frame in zip(got, frames, strict=True):
+        assert_frames_equal(captured.frame, frame)
+    with open_source(str(path), SourceOptions(deinterlace="off")) as live, open_file(path) as plain:
+        assert live.info.interlaced
+        assert_frames_equal(live.read().frame, next(plain.items()))
+    with open_source(str(path), SourceOptions(loop=True)) as live:
+        got, _ = read(live, 14)
+    times = [captured.frame.seconds for captured in got]
+    assert times == pytest.approx([times[0] + i / 25 for i in range(14)])
+    assert_frames_equal(replace(got[7].frame, pts=frames[1].pts), frames[1])
+
+
+def test_fields_change_their_size_midway(tmp_path):
+    frames = []
+    for size in ("64x48", "80x64"):
+        path = tmp_path / f"{size}.mkv"
+        subprocess.run(
+            [
+                "ffmpeg", "-v", "error", "-i", fields_clip(tmp_path / "in.mkv"), "-vf", f"scale={size}:interl=1",
+                "-c:v", "libx264", "-flags", "+ildct+ilme", "-qp", "1", path,
+            ],
+            check=True,
+        )  # fmt: skip
+        with open_file(path) as source:
+            frames += [item for item in source.items() if not isinstance(item, CopiedPacket)]
+        (tmp_path / "in.mkv").unlink()
+    fields = stream_module.Fields("auto")
+    got = [made for frame in [*frames, None] for made in fields.through(frame)]
+    assert [(frame.width, frame.height) for frame in got] == [(64, 48)] * 6 + [(80, 64)] * 6
 
 
 def test_the_test_pattern_moves_at_the_size_and_rate_asked_for():
@@ -409,6 +457,8 @@ def test_a_screen_under_x(display):
         ("screen:left", {}, "called by its number"),
         ("nowhere.mp4", {"size": (64, 48)}, "--size is for camera and opencv and screen and test, not for nowhere.mp4"),
         ("test", {"loop": True}, "--loop is for file, not for test; leave it out"),
+        ("test", {"deinterlace": "tff"}, "--deinterlace is for camera and address and file, not for test"),
+        ("film.mp4", {"deinterlace": "bob"}, "unknown --deinterlace 'bob'; live has auto, off, tff, bff"),
         ("camera", {"as_camera": True}, "--as-camera is for address, not for camera"),
         ("udp://127.0.0.1:1", {"listen": True}, "--listen is for rtsp, rtmp, tcp, http"),
         ("camera:99", {}, r"cannot open camera /dev/video99: .*no such camera; rfdn-stream live --list"),

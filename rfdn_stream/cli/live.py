@@ -22,7 +22,7 @@ def live_command(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="camera, camera:1, /dev/video0, screen, test, an address (udp, rtp, rtsp, rtmp, http), or a file.",
+            help="camera, camera:1, /dev/video0, screen, test, an address (udp, rtsp, rtmp, tcp, http, ...), or a file.",
             show_default=False,
         ),
     ] = None,
@@ -38,13 +38,11 @@ def live_command(
     ] = False,
     size: Annotated[
         str | None,
-        typer.Option(
-            metavar="WxH", help="Ask the camera for this size; of a screen, its upper left.", rich_help_panel=SOURCE
-        ),
+        typer.Option(metavar="WxH", help="Ask for this size; of a screen, its upper left.", rich_help_panel=SOURCE),
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.1, metavar="FPS", help="Ask the camera for this frame rate.", rich_help_panel=SOURCE),
+        typer.Option(min=0.1, metavar="FPS", help="Ask for this frame rate.", rich_help_panel=SOURCE),
     ] = None,
     input_format: Annotated[
         str | None,
@@ -61,8 +59,18 @@ def live_command(
     ] = False,
     listen: Annotated[
         bool,
-        typer.Option("--listen", help="Wait for the sender to connect (rtmp, rtsp, tcp).", rich_help_panel=SOURCE),
+        typer.Option(
+            "--listen", help="Wait for the sender to connect (rtmp, rtsp, tcp, http).", rich_help_panel=SOURCE
+        ),
     ] = False,
+    deinterlace: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|tff|bff",
+            help="Make frames of fields, as for upscale; costs a frame's delay.",
+            rich_help_panel=SOURCE,
+        ),
+    ] = "auto",
     timeout: Annotated[
         float,
         typer.Option(min=0.1, metavar="S", help="A source silent this long counts as lost.", rich_help_panel=SOURCE),
@@ -168,7 +176,16 @@ def live_command(
     from rfdn_stream.nets.blend import denoised
     from rfdn_stream.nets.catalogue import open_model
 
-    wanted = SourceOptions(frame_size(size) if size else None, rate, input_format, as_camera, loop, listen, timeout)
+    wanted = SourceOptions(
+        size=frame_size(size) if size else None,
+        rate=rate,
+        input_format=input_format,
+        as_camera=as_camera,
+        loop=loop,
+        listen=listen,
+        deinterlace=deinterlace,
+        timeout=timeout,
+    )
     file = Path(source) if Path(source).is_file() else None
     encoding = SinkOptions(codec=codec, crf=crf, preset=preset, bitrate=bitrate, overwrite=overwrite, source=file)
     name = open_source(source, wanted).name  # what is written wrongly fails before the weights are loaded

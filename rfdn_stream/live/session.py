@@ -321,7 +321,7 @@ class Session:
 def unheeded(info: VideoInfo) -> list[str]:
     """What is peculiar about a source's pictures and is left as it is, in sentences for the user."""
     rotated = f"the source asks for a turn by {info.rotation} degrees; live shows it unturned"
-    interlaced = "the source is interlaced; live does not deinterlace it: moving edges will look combed"
+    interlaced = "the source is interlaced and its lines are enlarged as they are; --deinterlace auto is better"
     return [text for text, is_so in ((rotated, info.rotation), (interlaced, info.interlaced)) if is_so]
 
 

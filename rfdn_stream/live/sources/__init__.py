@@ -19,6 +19,8 @@ SOURCES = {
     "file": "rfdn_stream.live.sources.file:FileSource",
 }
 FORMS = "camera[:N], screen[:N], test, an address such as udp://HOST:PORT, opencv[:N], or a file"
+WAYS = ("auto", "off", "tff", "bff")
+"""Of `media.deinterlace`, those that leave the number of frames as it is."""
 _PLAIN = ("camera", "opencv", "screen", "test")
 _FOR = {
     "size": _PLAIN,
@@ -27,6 +29,7 @@ _FOR = {
     "as_camera": ("address",),
     "loop": ("file",),
     "listen": ("address",),
+    "deinterlace": ("camera", "address", "file"),
 }
 """The kinds of sources that an option concerns."""
 
@@ -42,6 +45,8 @@ class SourceOptions:
         as_camera: an address is paced by its own timestamps, as files always are.
         loop: a file begins again at its end.
         listen: an address is one that the sender connects to.
+        deinterlace: ``auto`` = pictures that say they are interlaced, ``tff`` or ``bff`` = all, with that field first,
+            or ``off``.
         timeout: seconds after which a source that gives nothing counts as lost.
     """
 
@@ -51,6 +56,7 @@ class SourceOptions:
     as_camera: bool = False
     loop: bool = False
     listen: bool = False
+    deinterlace: str = "auto"
     timeout: float = 5.0
 
 
@@ -62,8 +68,10 @@ def open_source(text: str, options: SourceOptions | None = None) -> Source:
     """
     kind, rest = _split(text)
     options = options or SourceOptions()
+    if options.deinterlace not in WAYS:
+        raise UsageError(f"unknown --deinterlace {options.deinterlace!r}; live has {', '.join(WAYS)}")
     for name, kinds in _FOR.items():
-        if getattr(options, name) and kind not in kinds:
+        if getattr(options, name) != getattr(SourceOptions, name) and kind not in kinds:
             raise UsageError(f"--{name.replace('_', '-')} is for {' and '.join(kinds)}, not for {text}; leave it out")
     source: Source = load(SOURCES, kind, "source")(rest, options)
     return source

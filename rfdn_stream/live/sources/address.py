@@ -54,6 +54,7 @@ class AddressSource(StreamSource):
                 options=_COMMON | more,
                 timeout=options.timeout,
                 paced=True if options.as_camera else None,
+                deinterlace=options.deinterlace,
                 hints=_HINTS,
             )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
+from dataclasses import replace
 
 import av
 from av.device import enumerate_input_devices
@@ -54,7 +55,8 @@ class CameraSource(StreamSource):
     def __init__(self, text: str, options: SourceOptions, system: str) -> None:
         address = _address(text or "0", system)
         name = f"camera {address.removeprefix('video=')}"
-        super().__init__(Opening(name, address, system, _asked(options, system), options.timeout, hints=_HINTS))
+        how = Opening(name, address, system, _asked(options, system), options.timeout, hints=_HINTS)
+        super().__init__(replace(how, deinterlace=options.deinterlace))
 
 
 def _asked(options: SourceOptions, system: str) -> dict[str, str]:

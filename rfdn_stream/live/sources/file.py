@@ -23,7 +23,8 @@ class FileSource(StreamSource):
     """Plays a file at its own speed; with `loop` again and again, on one running clock."""
 
     def __init__(self, path: str, options: SourceOptions) -> None:
-        super().__init__(Opening(path, ffmpeg_name(path), timeout=options.timeout, paced=True, endless=False))
+        how = Opening(path, ffmpeg_name(path), timeout=options.timeout, paced=True, endless=False)
+        super().__init__(replace(how, deinterlace=options.deinterlace))
         self._loop = options.loop
         self._shift = 0.0  # seconds that earlier rounds took
         self._first: float | None = None

@@ -8,7 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +23,7 @@ from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import Frame, VideoInfo
 from rfdn_stream.live.base import Captured, SourceLost
 from rfdn_stream.live.sources.decoding import PromptDecoder
+from rfdn_stream.media.deinterlace import Deinterlacer
 from rfdn_stream.media.probe import choose_video, describe
 from rfdn_stream.media.reader import CopiedPacket
 
@@ -76,6 +77,7 @@ class Opening:
         timeout: seconds, for opening up to the first frame and for every read.
         paced: frames are held back until their own time; None = where it is a recording.
         endless: its end is a loss: the other end may come back.
+        deinterlace: one of `live.sources.WAYS`.
         hints: what to do, by errno; -1 = in any other case.
     """
 
@@ -86,7 +88,26 @@ class Opening:
     timeout: float = 5.0
     paced: bool | None = False
     endless: bool = True
+    deinterlace: str = "off"
     hints: dict[int, str] = field(default_factory=dict)
+
+
+class Fields:
+    """Deinterlaces frames as they come, which may change their size and format at any time."""
+
+    def __init__(self, way: str) -> None:
+        self._way = way
+        self._deinterlacer = Deinterlacer(way)
+        self._shape: object = None
+
+    def through(self, frame: Frame | None) -> Iterator[Frame]:
+        """The frames that are ready after this one; None = the last ones of what comes to its end."""
+        shape = frame and (frame.width, frame.height, frame.format)
+        if shape != self._shape:
+            yield from self._deinterlacer.through(None)
+            self._deinterlacer, self._shape = Deinterlacer(self._way), shape
+        if frame is not None:
+            yield from self._deinterlacer.through(frame)
 
 
 class StreamSource:
@@ -150,6 +171,7 @@ class StreamSource:
         self._endless = how.endless and not duration
         self._decoder = PromptDecoder(self._video)
         self._frames: deque[Frame] = deque()
+        self._fields = Fields(how.deinterlace)
         self._packets: Iterator[Packet[Stream]] = container.demux(self._wanted)
         deadline = time.monotonic() + how.timeout
         while True:
@@ -161,15 +183,21 @@ class StreamSource:
                 break
             if time.monotonic() > deadline:
                 raise MediaError(f"{how.name} sent no picture within {how.timeout:g} s, though it sends audio")
-        self._info = describe(container, self._video, item.frame, item.frame.origin.rotation)
+        info = describe(container, self._video, item.frame, item.frame.origin.rotation)
+        if info.interlaced and how.deinterlace != "off":
+            log.info("%s is interlaced: bwdif makes frames of its fields, one frame later", how.name)
+            info = replace(info, interlaced=False)
+        self._info = info
 
     def _next(self) -> Captured | CopiedPacket | None:
         """The next item, as soon as it is there."""
         while not self._frames:
             packet = self._packet()
             if packet is None:
-                return None
-            if packet.stream is not self._video:  # the empty ones at the end have no index of their own
+                self._frames.extend(self._fields.through(None))
+                if not self._frames:
+                    return None
+            elif packet.stream is not self._video:  # the empty ones at the end have no index of their own
                 if packet.size:
                     return CopiedPacket(packet, packet.stream_index)
             elif packet.size or packet.dts is None:  # the last one is empty, and asks for what the decoder holds
@@ -178,7 +206,8 @@ class StreamSource:
 
     def _decode(self, packet: Packet[VideoStream]) -> None:
         frames = self._decoder.decode(packet)
-        self._frames.extend(frames)
+        for frame in frames:
+            self._frames.extend(self._fields.through(frame))
         own = frames[-1].seconds if frames else None
         if own is None or self._paced or not self._decoder.timed:
             return
