@@ -174,7 +174,15 @@ def test_weights_that_are_not_numbers_are_named(value):
 
 
 def test_whole_numbers_are_no_weights():
-    refused(changed(B2__c3_r__bias=torch.zeros(8, dtype=torch.int8)), "B2.c3_r.bias")
+    for kind in (torch.int8, torch.complex64):
+        name = str(kind).removeprefix("torch.")
+        refused(changed(B2__c3_r__bias=torch.zeros(8, dtype=kind)), f"weights are {name} numbers (B2.c3_r.bias)")
+
+
+def test_another_network_is_told_before_its_numbers_are_looked_at():
+    normed = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)).state_dict()
+    refused((normed, {}), "another network's", "0.weight [8, 3, 3, 3]")
+    refused(({"weight": torch.full((3,), torch.nan)}, {}), "another network's")
 
 
 class Stranger:
@@ -202,8 +210,19 @@ def test_files_that_are_no_weights(tmp_path):
     for content in ([], {}, {"epoch": 3}, {"state_dict": None}, [torch.zeros(3)]):
         torch.save(content, path)
         refused(path, "holds no state dict of tensors")
+    ring = {}
+    ring["model"] = ring
+    torch.save(ring, path)
+    refused(path, "holds no state dict of tensors")
     torch.save({"weight\x1b[2J\n": torch.zeros(3)}, path)
     refused(path, "names of its tensors are not text")
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
+def test_tensors_that_are_not_plain_are_named(tmp_path):
+    for tensor in (torch.eye(3).to_sparse(), torch.zeros(3, device="meta")):
+        torch.save({"weight": tensor}, tmp_path / "net.pth")
+        refused(tmp_path / "net.pth", "holds weight without its numbers side by side")
 
 
 @pytest.fixture(scope="module")

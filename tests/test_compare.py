@@ -15,6 +15,7 @@ from rfdn_stream import Upscaler
 from rfdn_stream.cli.app import run
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import MediaError, UsageError
+from rfdn_stream.evaluation.series import Series, draw
 from rfdn_stream.evaluation.small import frames_of as decoded
 from rfdn_stream.evaluation.video import compare_videos
 from rfdn_stream.frame import FORMATS
@@ -26,6 +27,7 @@ from rfdn_stream.jobs.compare.wipe import REACH, wiped
 from rfdn_stream.media.frames import plane_views
 from rfdn_stream.media.reader import open_source
 from support import EXAMPLES, save_tiny
+from test_media_deinterlace import woven
 
 EXACT = EncodeOptions("ffv1")
 LYING = [0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30]  # turned by 90 degrees, as phones hold it
@@ -181,6 +183,38 @@ def test_phones_pictures_stand_upright(tmp_path, tiny_model):
         assert np.abs(upright - np.rot90(stored[1], -1)).mean() < 6  # chroma lies between other pixels
 
 
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory):
+    """Interlaced, each picture a keyframe."""
+    options = {"flags": "+ildct+ilme", "qp": "1", "g": "1"}
+    return make_clip(tmp_path_factory.mktemp("clips") / "fields.mkv", frames=40, prepare=woven, options=options)
+
+
+@pytest.mark.parametrize("which", [{"number": 30}, {"at": 1.2}, {"number": 0}, {"at": 0.0}, {"at": 0.04}])
+def test_an_interlaced_moment_is_the_picture_that_upscale_enlarges(fields, which):
+    with open_source(fields, deinterlace="auto") as source:
+        whole = [picture_of(frame) for frame in decoded(source)]
+    found = find_moment(fields, **which)
+    place = which.get("number", round(25 * which.get("at", 0)))
+    np.testing.assert_array_equal(found.picture, whole[place])
+    assert found.seconds == pytest.approx(place / 25)
+    assert found.where.endswith(f"{place / 25:.3f} s, deinterlaced")
+    np.testing.assert_array_equal(same_moment(fields, found).picture, whole[place])
+
+
+def test_interlaced_videos_are_shown_and_measured_deinterlaced(tmp_path, fields):
+    with open_source(fields, deinterlace="auto") as source:
+        whole = [frame.planes[0].copy() for frame in decoded(source)]
+    note = f"{fields} is interlaced; whole frames were made of its fields, as upscale does"
+    with open_duo(fields, fields) as duo:
+        pairs = list(duo.frames(duo.plan(tmp_path / "x.mkv", EXACT)))
+        assert duo.notes == [note]
+    for (_, frame), want in zip(pairs, whole, strict=True):
+        np.testing.assert_array_equal(frame.planes[0], want)
+    series = score(fields, fields, "same", frames=3)
+    assert (series.mean[0], series.notes) == (float("inf"), (note,))
+
+
 @pytest.mark.parametrize("way", ["nearest", "lanczos"])
 def test_a_wipe_is_one_to_the_left_and_the_other_to_the_right(tmp_path, clip, double, way):
     with open_duo(clip, double, way=way) as duo:
@@ -289,6 +323,13 @@ def test_the_mean_is_evaluate_s(clips):
     assert found.mean == pytest.approx((want.psnr_y, want.ssim_y, want.vmaf))
     assert found.first(2).mean != found.mean
     assert len(found.first(2).vmaf) == 2
+
+
+def test_charts_show_names_as_they_are():
+    names = "cost $5_ {a$.mkv", "_hidden.mkv", "plain.mkv"
+    series = [Series(name, (0.0, 1.0), (4.0, 5.0), (0.9, 0.8)) for name in names]
+    chart = draw(series, ".svg").decode()
+    assert all(f"<!-- {name} -->" in chart for name in names)
 
 
 def test_files_of_one_name_are_told_apart():

@@ -39,12 +39,13 @@ def test_this_machine(tmp_path):
     assert not [f for f in found.values() if f.state is not State.OK and not f.cost]
 
 
-def test_an_absent_library_names_its_extra_and_its_cost(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "extra", "cost"), [("ray", "ray", "cluster"), ("onnx", "export", "openvino")])
+def test_an_absent_library_names_its_extra_and_its_cost(tmp_path, monkeypatch, name, extra, cost):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
-    ray = by_part(tmp_path)["ray"]
-    assert (ray.state, ray.remedy) == (State.ABSENT, "pip install 'rfdn-stream[ray]'")
-    assert "cluster" in ray.cost
+    monkeypatch.setattr(importlib.util, "find_spec", lambda asked: None if asked == name else find(asked))
+    library = by_part(tmp_path)[name]
+    assert (library.state, library.remedy) == (State.ABSENT, f"pip install 'rfdn-stream[{extra}]'")
+    assert cost in library.cost
 
 
 @pytest.mark.parametrize(("machine", "state"), [("x86_64", State.BROKEN), ("arm64", State.OK)])

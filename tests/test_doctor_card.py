@@ -6,7 +6,7 @@ Each planted fault is found, and the verdict comes of it. test_gpu.py runs it on
 import json
 import math
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -24,7 +24,7 @@ from rfdn_stream.doctor.agreement import check_engines, check_frames, check_kern
 from rfdn_stream.doctor.bench import Speed, measure
 from rfdn_stream.doctor.card import Limits, examine_card, judge_memory, judge_network, judge_overlap, verdict
 from rfdn_stream.doctor.finding import State, absent, broken, ok
-from rfdn_stream.doctor.floor import Cost, Floor, cost_of, floor_of
+from rfdn_stream.doctor.floor import Cost, Floor, cost_of, cost_of_all, floor_of
 from rfdn_stream.doctor.rates import RUNS, Rates, measure_rates, published_memory_rate
 from rfdn_stream.engines import torch_engine
 from rfdn_stream.engines.graph import GraphEngine
@@ -295,6 +295,15 @@ def test_what_the_parts_of_a_network_move(tiny_model):
     for dtype in (torch.float16, torch.float32):
         assert cost_of(model, 40, 30, dtype).blocks == (read + written) * pixels * dtype.itemsize
     assert cost_of(model, 4, 3, torch.float32) == cost_of(model, 15, 15, torch.float32)  # as it is padded to
+
+
+def test_networks_in_sequence_cost_what_each_does_on_the_size_that_it_meets(tiny_model):
+    model = describe(tiny_model)
+    first, second = cost_of(model, 40, 30, torch.float32), cost_of(model, 80, 60, torch.float32)
+    both = cost_of_all([model, model], 40, 30, torch.float32)
+    assert both == Cost(*(getattr(first, each.name) + getattr(second, each.name) for each in fields(Cost)))
+    with Upscaler(tiny_model, scale=4, device=PlainDevice(), reuse="off") as chain:
+        assert measure(chain, 40, 30, 0.05, SLOW).floor == floor_of(both, SLOW)
 
 
 def test_the_floor_is_the_slower_of_memory_and_arithmetic():

@@ -10,10 +10,12 @@ import pytest
 
 from rfdn_stream import Upscaler
 from rfdn_stream.cli.app import run
+from rfdn_stream.cli.evaluate import _progress
 from rfdn_stream.errors import MediaError, RfdnError, UsageError
 from rfdn_stream.evaluation.benchmark import Pair, evaluate_pictures, find_pairs
 from rfdn_stream.evaluation.enlargers import Baseline, open_enlargers, resized
 from rfdn_stream.evaluation.metrics import psnr_y, ssim_y
+from rfdn_stream.evaluation.names import distinct
 from rfdn_stream.evaluation.resize import BICUBIC, LANCZOS, bicubic, resize, shrink, windowed_sinc
 from rfdn_stream.frame import FORMATS, RGB_FULL, ColorSpec, Frame, Layout
 from rfdn_stream.kernels import reference
@@ -115,9 +117,9 @@ def test_grey_pictures_count_as_rgb_and_transparency_is_left_out(tmp_path):
 
 def test_what_a_data_set_may_be(originals, pairs):
     assert [p.large.name for p in find_pairs(originals, 2)] == ["a.png", "b.png", "c.png"]
-    assert find_pairs(originals / "b.png", 4) == [Pair(originals / "b.png", None)]
+    assert find_pairs(originals / "b.png", 4) == [Pair(originals / "b.png", None, "b")]
     inside = pairs / "x2"
-    want = [Pair(inside / "HR" / f"{name}.png", inside / "LR" / f"{name}.png") for name in "abc"]
+    want = [Pair(inside / "HR" / f"{name}.png", inside / "LR" / f"{name}.png", name) for name in "abc"]
     assert find_pairs(pairs, 2) == find_pairs(inside, 2) == want
     (inside / "LR" / "b.png").rename(inside / "LR" / "b.webp")
     assert find_pairs(inside, 2)[1].small == inside / "LR" / "b.webp"
@@ -248,6 +250,35 @@ def test_files_of_one_name_are_told_apart(tmp_path, monkeypatch, capsys):
     save_tiny(tmp_path / "second" / "weights.safetensors", scale=4)
     with pytest.raises(UsageError, match=r"got first/weights\.safetensors by 2, second/weights\.safetensors by 4; ev"):
         evaluate(*models, *datasets)
+
+
+def test_pictures_of_one_name_but_for_the_extension(tmp_path, capsys):
+    for number, name in enumerate(("a.jpg", "a.png", "b.png")):
+        save(tmp_path / "set" / name, picture(number))
+    assert evaluate("bicubic", tmp_path / "set", "--images", tmp_path / "kept", "--json", "-") == 0
+    names = [each["name"] for each in json.loads(capsys.readouterr().out)["pictures"][0]["pictures"]]
+    assert names == ["a.jpg", "a.png", "b"]
+    kept = sorted((tmp_path / "kept").rglob("*.png"))
+    assert [path.name for path in kept] == [f"{name}.png" for name in names]
+    assert len({path.read_bytes() for path in kept}) == 3
+    for folder, other in (("HR", "LR"), ("LR", "HR")):
+        data = tmp_path / f"double-{folder}"
+        for name in (f"{folder}/a.png", f"{folder}/a.webp", f"{other}/a.png"):
+            save(data / name, picture())
+        with pytest.raises(UsageError, match=rf"{folder}/a\.png and a\.webp have one name but for the extension"):
+            find_pairs(data, 2)
+
+
+def test_names_are_told_apart_whatever_they_are():
+    assert distinct(["a", "b", "a"], ["x/a", "b", "y/a"]) == ["x/a", "b", "y/a"]
+    assert distinct(["a", "a", "a.png"], ["a.png", "a.jpg", "a.png.png"]) == ["a.png", "a.jpg", "a.png.png"]
+
+
+def test_the_bar_shows_brackets(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with _progress("film[b].mkv") as advance:
+        advance(1, 2)
+    assert "film[b].mkv" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

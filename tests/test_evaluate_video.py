@@ -3,6 +3,7 @@
 import contextlib
 import json
 import weakref
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -21,12 +22,16 @@ from rfdn_stream.evaluation import vmaf
 from rfdn_stream.evaluation.enlargers import Baseline, open_enlargers
 from rfdn_stream.evaluation.flicker import Flicker
 from rfdn_stream.evaluation.resize import shrink
-from rfdn_stream.evaluation.small import LOSSLESS, make_small
+from rfdn_stream.evaluation.small import LOSSLESS, frames_of, make_small
 from rfdn_stream.evaluation.video import Pairs, compare_videos, evaluate_video, luma_of, measured
 from rfdn_stream.frame import FORMATS, RGB_FULL, ColorSpec, Frame
+from rfdn_stream.media.frames import plane_views
+from rfdn_stream.media.reader import open_source
 from support import random_frame
+from test_media_deinterlace import woven
 
 X264 = EncodeOptions("libx264", 28)
+TURNS = {90: [0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30], 180: [-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30]}
 
 
 @pytest.fixture(scope="module")
@@ -235,9 +240,64 @@ def test_times_are_compared_from_the_first_frame_on(tmp_path):
     later = make_clip(tmp_path / "later.mp4", codec="libx264", frames=8, pts=[50 + n for n in range(8)])
     assert compare_videos(later, clip).frames == 8
     gap = make_clip(tmp_path / "gap.mkv", codec="ffv1", frames=7, pts=[0, 1, 2, 4, 5, 6, 7])
-    message = r"frame 3 of .*gap\.mkv is shown 0\.160 s after its first frame and that of .*clip\.mkv 0\.120 s after"
+    message = r"frame 3 of .*gap\.mkv is shown 0\.1600 s after its first frame and that of .*clip\.mkv 0\.1200 s"
     with pytest.raises(MediaError, match=message):
         compare_videos(gap, clip)
+    counted = make_clip(tmp_path / "counted.avi", codec="ffv1", frames=8)  # its ticks are whole frames
+    with pytest.raises(MediaError, match=r"0\.1600 s after its first frame and that of .*counted\.avi 0\.1200 s"):
+        compare_videos(gap, counted)
+
+
+def test_more_frames_than_matroska_has_ticks(tmp_path):
+    """Times are rounded to milliseconds in the small video, and in those that others have made."""
+    base = Fraction(1, 2000)
+    clip = make_clip(tmp_path / "fast.mp4", time_base=base, rate=1 / base, frames=20)
+    (row,) = evaluate_video(clip, [Baseline("lanczos", 2)])
+    assert (row.score.frames, row.score.notes) == (20, ())
+    exact, rounded = (
+        make_clip(tmp_path / name, time_base=Fraction(1, 900), rate=Fraction(900), frames=9)
+        for name in ("exact.mp4", "rounded.mkv")
+    )
+    assert compare_videos(rounded, exact).frames == 9
+
+
+@pytest.mark.parametrize(("degrees", "matrix"), TURNS.items())
+def test_a_phone_s_video_is_compared_as_it_is_shown(tmp_path, degrees, matrix):
+    def upright(picture, number):
+        plane_views(picture, picture_format, writeable=True)[0][...] = code + 9 * number
+
+    def lying(picture, number):
+        plane_views(picture, picture_format, writeable=True)[0][...] = np.rot90(code + 9 * number, degrees // 90)
+
+    picture_format, code = FORMATS["yuv420p"], np.random.default_rng(0).integers(30, 180, (64, 48))
+    whole = make_clip(tmp_path / "whole.mkv", codec="ffv1", size=(48, 64), frames=2, prepare=upright)
+    stored = np.rot90(code, degrees // 90).shape[::-1]
+    options = {"codec": "ffv1", "size": stored, "frames": 2, "matrix": matrix, "prepare": lying}
+    turned = make_clip(tmp_path / "turned.mkv", **options)
+    for pair in ((turned, whole), (whole, turned), (turned, turned)):
+        score = compare_videos(*pair)
+        assert (score.psnr_y, score.ssim_y, score.frames) == (float("inf"), 1.0, 2)
+    other = make_clip(tmp_path / "other.mkv", codec="ffv1", size=(64, 48), frames=2)
+    with pytest.raises(UsageError, match=r"turned\.mkv is 48x64 and .*other\.mkv 64x48"):
+        compare_videos(turned, other)
+
+
+def test_interlaced_video_is_measured_as_upscale_makes_frames_of_it(tmp_path):
+    fields = make_clip(tmp_path / "fields.mkv", frames=8, prepare=woven, options={"flags": "+ildct+ilme", "qp": "1"})
+    with open_source(fields, deinterlace="auto") as source:
+        made = [frame.copy() for frame in frames_of(source)]
+
+    def copied(picture, number):
+        for plane, want in zip(plane_views(picture, made[number].format, writeable=True), made[number].planes):
+            plane[...] = want
+
+    frames = make_clip(tmp_path / "frames.mkv", codec="ffv1", frames=8, prepare=copied)
+    score = compare_videos(frames, fields)
+    assert (score.psnr_y, score.frames) == (float("inf"), 8)
+    note = f"{fields} is interlaced; whole frames were made of its fields, as upscale does"
+    assert score.notes == (note,)
+    (ours,), (want,) = (evaluate_video(clip, [Baseline("lanczos", 2)]) for clip in (fields, frames))
+    assert ours.score == replace(want.score, notes=(note,))
 
 
 def test_memory_does_not_depend_on_the_length(tiny_model):

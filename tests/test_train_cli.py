@@ -59,6 +59,8 @@ def test_help_names_every_option_and_comes_before_heavy_imports():
         (["new", "small"], 2, "small"),
         (["new", "good", "--model", "EDSR"], 2, "unknown network 'EDSR'; available: E-RFDN"),
         (["new", "good", "--scale", "5"], 2, "by 2, 3 or 4, not by 5"),
+        (["new", "good", "--scale", "0"], 2, "by 2, 3 or 4, not by 0"),
+        (["new", "good", "--scale", "0", "--from", "erfdn-x2-clean"], 2, "by 2, 3 or 4, not by 0"),
         (["new", "good", "--from", "erfdn-x9"], 2, "there is no model 'erfdn-x9'; available: "),
         (["new", "good", "--from", "none.pth"], 1, "there is no weights file none.pth"),
         (["new", "good", "--from", "erfdn-x2-clean", "--model", "RFDN"], 1, "do not fit RFDN x2: missing B1.cca"),

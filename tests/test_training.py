@@ -263,6 +263,7 @@ def test_a_card_that_does_not_exist(monkeypatch):
     [
         ({"lr": 0.5}, r"was begun with lr 0\.001, not 0\.5; leave the option out to go on"),
         ({"scale": 3}, r"was begun with network RFDN \(channels 8, blocks 1\) x2, not .* x3"),
+        ({"scale": 0}, "enlarges by 2, 3 or 4, not by 0"),
         ({"model": "E-RFDN"}, r"was begun with network RFDN \(channels 8, blocks 1\) x2, not E-RFDN x2"),
         ({"folders": ("elsewhere",)}, "was begun with folders .*, not elsewhere"),
     ],

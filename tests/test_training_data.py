@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from media_samples import make_clip
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.evaluation.resize import bicubic, shrink
+from rfdn_stream.frame import FORMATS
+from rfdn_stream.media.frames import plane_views
 from rfdn_stream.training import clips, crops
 from rfdn_stream.training.data import DataOptions, open_batches
 from rfdn_stream.training.degrade import degrade, draw
 from rfdn_stream.training.resident import Resident
-from rfdn_stream.training.sources import find, set_aside
+from rfdn_stream.training.sources import find, pictures, set_aside
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +301,23 @@ def test_videos_give_a_frame_a_scene(clips, tmp_path):
     assert opened.skipped == ["carphone_distorted.mp4: 176x144 is too small"]
     different = [opened.picture(index)[1].astype(int) for index in range(2)]
     assert np.abs(different[0] - different[1]).mean() > 5
+
+
+@pytest.mark.parametrize("audio_at", [None, 60])
+@pytest.mark.parametrize("ending", ["mkv", "mp4"])
+def test_a_video_gives_its_scenes_however_short_and_however_long_its_sound(tmp_path, ending, audio_at):
+    def painted(picture, number):
+        for plane in plane_views(picture, FORMATS["yuv420p"], writeable=True):
+            plane[...] = 128
+        plane_views(picture, FORMATS["yuv420p"], writeable=True)[0][...] = 30 + 40 * (number // 2)
+
+    sound = {"audio": ["aac"], "audio_start": audio_at} if audio_at else {}
+    path = make_clip(tmp_path / f"short.{ending}", frames=10, prepare=painted, **sound)
+    (file,) = find([tmp_path])
+    assert path == file.path
+    greys = [int(rgb.mean()) for _, rgb in pictures(file)]
+    assert len(greys) == 5
+    assert greys == sorted(greys)
 
 
 def test_a_cache_that_cannot_be_written(photos, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,7 +37,10 @@ def bench_command(
         ),
     ] = None,
     model: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="As for upscale.")] = None,
-    scale: Annotated[int | None, typer.Option(help="Whole, as for upscale: 2, 3, 4, or a product of these.")] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(help="Whole, as for upscale: 2, 3, 4, or a product of these; with --cpu of one network alone."),
+    ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="As for upscale.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="As for upscale.")] = "auto",
     tile: Annotated[int | None, typer.Option(metavar="PX", help="As for upscale.")] = None,
@@ -72,7 +75,8 @@ def bench_command(
     from rfdn_stream.upscaler import Upscaler
 
     with Upscaler(model, scale=scale, device=device, precision=precision, tile=tile, reuse="off") as upscaler:
-        what = f"{upscaler.model.name} x{upscaler.scale} on {upscaler.device.name}, {upscaler.engine.description}"
+        names = " then ".join(model.name for model in upscaler.models)
+        what = f"{names} x{upscaler.scale} on {upscaler.device.name}, {upscaler.engine.description}"
         if not json:
             typer.echo(what)
         on_cpu = upscaler.device.torch_device.type == "cpu"
@@ -83,7 +87,8 @@ def bench_command(
             from json import dumps
 
             measured = {"what": what, "speeds": [asdict(speed) for speed in speeds]}
-            typer.echo(dumps(measured if rates is None else measured | {"rates": asdict(rates)}, indent=2))
+            more = {} if rates is None else {"rates": asdict(rates)}
+            typer.echo(dumps(measured | more, indent=2, allow_nan=False))
             return
         if rates is None:
             _print(COLUMNS, [_row(speed, upscaler.scale) for speed in speeds])
@@ -102,13 +107,22 @@ def _compare_engines(
 
     found = [compare(model, scale, size, seconds) for size in sizes or [SIZE]]
     if json:
-        from dataclasses import asdict
         from json import dumps
 
-        typer.echo(dumps([asdict(each) for each in found], indent=2))
+        typer.echo(dumps([_plain(each) for each in found], indent=2, allow_nan=False))
     else:
         for each in found:
             _print_engines(each)
+
+
+def _plain(found: Comparison) -> dict[str, Any]:
+    """For JSON, which has no infinite numbers: the yardstick's PSNR is null."""
+    from dataclasses import asdict
+
+    figures = asdict(found)
+    for timing in figures["timings"]:
+        timing["psnr"] = timing["psnr"] if math.isfinite(timing["psnr"]) else None
+    return figures
 
 
 def _print_engines(found: Comparison) -> None:
@@ -119,7 +133,8 @@ def _print_engines(found: Comparison) -> None:
     from rich.table import Table
 
     console = table_console()
-    console.print(f"{found.model}, {found.width}x{found.height}, {found.gflop:.1f} GFLOP a frame")
+    title = f"{found.model}, {found.width}x{found.height}, {found.gflop:.1f} GFLOP a frame"
+    console.print(title, markup=False)
     table = Table(*ENGINE_COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     _fold(table)
     table.columns[0].justify = "left"

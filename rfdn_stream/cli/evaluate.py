@@ -216,7 +216,7 @@ def _evaluate_dataset(
 
     def on_picture(pair: Pair, result: Frame) -> None:
         if folder is not None:
-            _keep(folder / enlarger.name.translate(NO_FOLDERS) / f"{pair.large.stem}.png", result)
+            _keep(folder / enlarger.name.translate(NO_FOLDERS) / f"{pair.name}.png", result)
         advance()
 
     return evaluate_pictures(enlarger, dataset, on_picture)
@@ -272,7 +272,7 @@ def _progress(what: str) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)

@@ -32,13 +32,14 @@ def list_models(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.padding import Padding
 
     from rfdn_stream.nets.catalogue import models
 
     console = Console(highlight=False)
     for model in models():
-        console.print(f"[bold]{model.name}[/]  x{model.scale}, for {PURPOSES[model.purpose]}, {_where(model)}")
+        console.print(f"[bold]{model.name}[/]  x{model.scale}, for {PURPOSES[model.purpose]}, {escape(_where(model))}")
         facts = f"{model.parameters:,} parameters, {model.licence}, by {model.source}. {model.training}"
         for text in (facts, _scores(model)):
             console.print(Padding(text, (0, 0, 0, 4)), markup=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rfdn_stream.doctor.floor import Floor, cost_of, floor_of
+from rfdn_stream.doctor.floor import Floor, cost_of_all, floor_of
 from rfdn_stream.doctor.rates import Rates, copy_seconds
 from rfdn_stream.engines.torch_engine import DTYPES
 from rfdn_stream.frame import FORMATS, ColorSpec, Frame
@@ -83,7 +83,7 @@ def measure(upscaler: Upscaler, width: int, height: int, seconds: float = SECOND
 def _on_card(speed: Speed, upscaler: Upscaler, frame: Frame, rates: Rates) -> Speed:
     """With what only a card has: copies and a floor."""
     down = HEAD + frame.layout.nbytes * upscaler.scale**2
-    cost = cost_of(upscaler.model, speed.width, speed.height, DTYPES[upscaler.engine.precision])
+    cost = cost_of_all(upscaler.models, speed.width, speed.height, DTYPES[upscaler.engine.precision])
     return replace(
         speed,
         up=copy_seconds(upscaler.device, frame.layout.nbytes, up=True),

@@ -17,6 +17,7 @@ channels, as tensor cores are given them, it takes 17 % more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,15 @@ class Cost:
     layers: int
     blocks: int
 
+    def __add__(self, other: Cost) -> Cost:
+        """Of one network after the other."""
+        return Cost(
+            self.operations + other.operations,
+            self.plain + other.plain,
+            self.layers + other.layers,
+            self.blocks + other.blocks,
+        )
+
 
 @dataclass(frozen=True)
 class Floor:
@@ -71,6 +81,15 @@ def cost_of(model: ModelSpec, width: int, height: int, dtype: torch.dtype) -> Co
     # Each block reads the map before it, the fusing convolution all of theirs, and the last sum the first map again.
     read = x.nbytes + first + sum(blocks[:-1]) + sum(blocks) + fused + first + deep
     return Cost(operations, traffic.total, traffic.convolutions, read + sum(outputs))
+
+
+def cost_of_all(models: Sequence[ModelSpec], width: int, height: int, dtype: torch.dtype) -> Cost:
+    """As `cost_of`, of networks in sequence: each is given what the one before it has made."""
+    total = Cost(0, 0, 0, 0)
+    for model in models:
+        total += cost_of(model, width, height, dtype)
+        width, height = width * model.scale, height * model.scale
+    return total
 
 
 def floor_of(cost: Cost, rates: Rates) -> Floor:

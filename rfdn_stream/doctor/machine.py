@@ -27,7 +27,8 @@ OPTIONAL = (
     ("openvino", "openvino", "openvino", "no engine openvino, for what winograd cannot run"),
     ("ray", "ray", "ray", "no spreading over a cluster"),
     ("pyvirtualcam", "pyvirtualcam", "live", "no virtual camera"),
-    ("onnxruntime", "onnxruntime", "export", "no export to ONNX"),
+    ("onnx", "onnx", "export", "no export to ONNX, no engines openvino and tensorrt"),
+    ("onnxruntime", "onnxruntime", "export", "no check of what is exported to ONNX"),
     ("matplotlib", "matplotlib", "plot", "no plots"),
 )
 

@@ -17,6 +17,7 @@ from rfdn_stream.arrays import frame_of
 from rfdn_stream.errors import UsageError
 from rfdn_stream.evaluation.enlargers import Enlarger
 from rfdn_stream.evaluation.metrics import WINDOW, Image, psnr_y, ssim_y
+from rfdn_stream.evaluation.names import distinct
 from rfdn_stream.evaluation.resize import shrink
 from rfdn_stream.frame import Frame
 from rfdn_stream.media.image import EXTENSIONS, read_image
@@ -24,7 +25,7 @@ from rfdn_stream.media.image import EXTENSIONS, read_image
 
 @dataclass(frozen=True)
 class PictureScore:
-    """PSNR in dB (infinite for equal pictures) and SSIM of one picture; `name` is its file's without extension."""
+    """PSNR in dB (infinite for equal pictures) and SSIM of one picture; `name` is its pair's."""
 
     name: str
     psnr_y: float
@@ -53,10 +54,14 @@ class BenchmarkScore:
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture to be reached (HR), and the small one to start from; None = it is made of the large one."""
+    """A picture to be reached (HR), and the small one to start from; None = it is made of the large one.
+
+    `name` is the large one's, without the extension where no other of the data set has the same then.
+    """
 
     large: Path
     small: Path | None
+    name: str
 
 
 OnPicture = Callable[[Pair, Frame], None]
@@ -82,7 +87,7 @@ def evaluate_pictures(
     results = enlarger.map(frame_of(small) for _, _, small in opened)
     for (pair, large, _), result in zip(taken, results):
         picture = np.asarray(result.planes[0], np.uint8)
-        scores.append(PictureScore(pair.large.stem, psnr_y(picture, large, scale), ssim_y(picture, large, scale)))
+        scores.append(PictureScore(pair.name, psnr_y(picture, large, scale), ssim_y(picture, large, scale)))
         on_picture(pair, result)
     return BenchmarkScore(Path(dataset), enlarger.name, scale, tuple(scores))
 
@@ -96,11 +101,11 @@ def find_pairs(dataset: str | Path, scale: int) -> list[Pair]:
         scale: which of x2, x3, x4 to take.
 
     Raises:
-        UsageError: it does not exist, holds no pictures, or not for this scale, or some have no counterpart.
+        UsageError: it does not exist, or holds no pictures for this scale, or some have no counterpart or several.
     """
     dataset = Path(dataset)
     if dataset.is_file():
-        return [Pair(dataset, None)]
+        return [Pair(dataset, None, dataset.stem)]
     if not dataset.is_dir():
         raise UsageError(f"{dataset} does not exist; name a folder of pictures, or one with the folders HR and LR")
     scales = sorted(folder.name for folder in dataset.glob("x[2-4]") if folder.is_dir())
@@ -109,13 +114,23 @@ def find_pairs(dataset: str | Path, scale: int) -> list[Pair]:
             raise UsageError(f"{dataset} has pictures for {', '.join(scales)}, not for x{scale}; choose another model")
         dataset = dataset / f"x{scale}"
     if not (dataset / "LR").is_dir():
-        return [Pair(path, None) for path in _pictures(dataset / "HR" if (dataset / "HR").is_dir() else dataset)]
-    large, small = ({path.stem: path for path in _pictures(dataset / name)} for name in ("HR", "LR"))
+        found = _pictures(dataset / "HR" if (dataset / "HR").is_dir() else dataset)
+        names = distinct([path.stem for path in found], [path.name for path in found])
+        return [Pair(path, None, name) for path, name in zip(found, names, strict=True)]
+    large, small = (_by_stem(_pictures(dataset / name)) for name in ("HR", "LR"))
     if alone := sorted(large.keys() ^ small.keys()):
         inside, outside = ("HR", "LR") if alone[0] in large else ("LR", "HR")
         more = f", and {len(alone) - 1} more have none" if len(alone) > 1 else ""
         raise UsageError(f"{dataset}: {alone[0]} is in {inside} and has no counterpart of that name in {outside}{more}")
-    return [Pair(path, small[name]) for name, path in large.items()]
+    return [Pair(path, small[name], name) for name, path in large.items()]
+
+
+def _by_stem(found: list[Path]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for path in found:
+        if (other := named.setdefault(path.stem, path)) != path:
+            raise UsageError(f"{other} and {path.name} have one name but for the extension; remove one of them")
+    return named
 
 
 def _pictures(folder: Path) -> list[Path]:

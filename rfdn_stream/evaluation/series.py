@@ -160,8 +160,11 @@ def draw(series: Sequence[Series], ending: str = ".png") -> bytes:
             axes.margins(x=0)
         figure.align_ylabels()
         panels[-1].set_xlabel("seconds")
-        handles = panels[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="upper right", ncols=4, frameon=False, labelcolor=INK)
+        # Numbers first: of names, those that begin with _ would be left out, and what is between $ read as formulas.
+        numbers = list(map(str, range(len(series))))
+        legend = figure.legend(panels[0].lines, numbers, loc="upper right", ncols=4, frameon=False, labelcolor=INK)
+        for text, one in zip(legend.get_texts(), series, strict=True):
+            text.set(text=one.name, parse_math=False)
         content = io.BytesIO()
         figure.savefig(content, format=ending.lower().removeprefix("."), metadata=UNDATED.get(ending))
     return content.getvalue()
@@ -171,7 +174,7 @@ def _line(axes: Axes, one: Series, values: Sequence[float], colour: str) -> None
     """Gaps where a value is infinite; a dot for a single frame."""
     finite = [value if math.isfinite(value) else math.nan for value in values]
     marker = "o" if len(finite) == 1 else ""
-    axes.plot(one.seconds, finite, color=colour, linewidth=1.4, marker=marker, label=one.name)
+    axes.plot(one.seconds, finite, color=colour, linewidth=1.4, marker=marker)
 
 
 def _colours(count: int) -> list[str]:

@@ -12,10 +12,11 @@ from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.evaluation.enlargers import resized
 from rfdn_stream.evaluation.metrics import WINDOW
 from rfdn_stream.evaluation.resize import BICUBIC
+from rfdn_stream.evaluation.shown import open_shown
 from rfdn_stream.frame import Frame, Layout
 from rfdn_stream.media.output import OutputPlan, plan_output
-from rfdn_stream.media.reader import Source, open_source
 from rfdn_stream.media.shape import even_size
+from rfdn_stream.media.source import Source
 from rfdn_stream.media.writer import VideoFileSink
 
 LOSSLESS = EncodeOptions(codec="ffv1")
@@ -46,7 +47,7 @@ def make_small(
     Raises:
         As `plan_small`; MediaError also where a file cannot be read or written.
     """
-    with open_source(reference) as source:
+    with open_shown(reference) as source:
         plan, size = plan_small(source, scale, encode)
         with VideoFileSink(target, source, plan, size) as sink:
             for frame in islice(frames_of(source), frames):

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import count
 from pathlib import Path
 
@@ -21,14 +22,16 @@ from rfdn_stream.evaluation import vmaf
 from rfdn_stream.evaluation.enlargers import Enlarger
 from rfdn_stream.evaluation.flicker import Flicker
 from rfdn_stream.evaluation.metrics import WINDOW, Luma, decibels, similarity, squared_error
+from rfdn_stream.evaluation.shown import deinterlaced_notes, open_shown, turn_onto, turned, upright
 from rfdn_stream.evaluation.small import LOSSLESS, cropped, frames_of, make_small, plan_small
 from rfdn_stream.frame import Frame
 from rfdn_stream.kernels.colour import conversion
-from rfdn_stream.media.reader import Source, open_source
+from rfdn_stream.media.source import Source
 
 OnFrame = Callable[[], None]
 OnProgress = Callable[[int, int], None]
 """Hears of (steps done, steps expected by the header; 0 = unknown), after every frame on its way."""
+_ROUNDED = Fraction(1, 1000)  # Matroska's ticks; what has longer ones, as AVI, counts frames and rounds nothing
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def evaluate_video(
         MediaError: the video cannot be read, or has no luma.
     """
     reference, scale = Path(reference), enlargers[0].scale
-    with open_source(reference) as source:
+    with open_shown(reference) as source:
         _check(source)
         for encode in encodes:  # what cannot work fails at once
             plan_small(source, scale, encode)
@@ -99,11 +102,15 @@ def evaluate_video(
             small = Path(folder) / "small.mkv"
             encoding = make_small(reference, small, scale, encode, frames, on_frame)
             for enlarger in enlargers:
-                with open_source(small) as source, open_source(reference) as original:
+                with open_shown(small) as source, open_shown(reference) as original:
                     size = source.info.width * scale, source.info.height * scale
                     originals = (cropped(frame, *size) for frame in frames_of(original))
-                    pairs = Pairs(enlarger.map(frames_of(source)), originals, frames, ("the result", str(reference)))
-                    results.append(Enlarged(encoding, enlarger.name, measured(pairs, on_frame)))
+                    names = "the result", str(reference)
+                    # Matroska's milliseconds are too long for some rates.
+                    pairs = Pairs(enlarger.map(frames_of(source)), originals, frames, names, timed=False)
+                    score = measured(pairs, on_frame)
+                    score = replace(score, notes=(*score.notes, *deinterlaced_notes(original)))
+                    results.append(Enlarged(encoding, enlarger.name, score))
     return results
 
 
@@ -117,7 +124,7 @@ def compare_videos(
     """Compares a video file with its original, frame by frame in order; where one is longer, what both have.
 
     Args:
-        result, reference: video files of one size.
+        result, reference: video files of one size as players turn them.
         frames: take only so many, from the beginning.
         on_progress: a step is a frame compared.
 
@@ -125,21 +132,24 @@ def compare_videos(
         UsageError: the two differ in size, or are too small to be measured.
         MediaError: one cannot be read or has no luma, or a frame is shown at another time than its original.
     """
-    with open_source(result) as ours, open_source(reference) as original:
+    with open_shown(result) as ours, open_shown(reference) as original:
         for source in (ours, original):
             _check(source)
-        sizes = [f"{source.info.width}x{source.info.height}" for source in (ours, original)]
+        sizes = ["{}x{}".format(*upright(source)) for source in (ours, original)]
         if sizes[0] != sizes[1]:
             raise UsageError(
                 f"{result} is {sizes[0]} and {reference} {sizes[1]}; the reference is the original at the result's size"
             )
         if min(ours.info.width, ours.info.height) < WINDOW:
             raise UsageError(f"{result} is {sizes[0]}; videos to be compared have {WINDOW}x{WINDOW} pixels or more")
-        pairs = Pairs(frames_of(ours), frames_of(original), frames, (str(result), str(reference)))
+        turn = turn_onto(ours, original)
+        results = (turned(frame, turn) for frame in frames_of(ours))
+        pairs = Pairs(results, frames_of(original), frames, (str(result), str(reference)))
         score = measured(pairs, _counting(on_progress, _expected(original, frames)))
         damage = [source for source in (ours, original) if source.damage]
         notes = tuple(f"{source.path} is damaged in {len(source.damage)} places" for source in damage)
-    return replace(score, notes=(*score.notes, *notes))
+        notes = (*score.notes, *notes, *deinterlaced_notes(ours, original))
+    return replace(score, notes=notes)
 
 
 def luma_of(frame: Frame) -> Luma:
@@ -179,15 +189,24 @@ def _expected(source: Source, frames: int | None) -> int:
 class Pairs:
     """Frames of two videos, the n-th with the n-th, as far as both go.
 
+    Args:
+        timed: whether their times are compared; not needed where one video was made of the other just now.
+
     Attributes:
         ended: which of the two names ended before the other and before `limit`, if any.
     """
 
     def __init__(
-        self, results: Iterable[Frame], references: Iterable[Frame], limit: int | None, names: tuple[str, str]
+        self,
+        results: Iterable[Frame],
+        references: Iterable[Frame],
+        limit: int | None,
+        names: tuple[str, str],
+        *,
+        timed: bool = True,
     ) -> None:
         self._iterators = iter(results), iter(references)
-        self._limit, self._names = limit, names
+        self._limit, self._names, self._timed = limit, names, timed
         self._start: tuple[float, float] | None = None
         self.ended: str | None = None
 
@@ -200,19 +219,26 @@ class Pairs:
                 if result is not None or reference is not None:
                     self.ended = self._names[reference is None]
                 return
-            self._check_times(number, result, reference)
+            if self._timed:
+                self._check_times(number, result, reference)
             yield result, reference
 
     def _check_times(self, number: int, result: Frame, reference: Frame) -> None:
-        """Raises where the pair's times, each from its first frame on, differ by more than half a frame."""
+        """Raises where the pair's times, each from its first frame on, differ by more than `tolerance`."""
         times = result.seconds or 0.0, reference.seconds or 0.0
         self._start = self._start or times
         ours, originals = (time - first for time, first in zip(times, self._start, strict=True))
-        if abs(ours - originals) > float(reference.duration * reference.time_base) / 2:
+        if abs(ours - originals) > tolerance(result, reference):
             raise MediaError(
-                f"frame {number} of {self._names[0]} is shown {ours:.3f} s after its first frame and that of "
-                f"{self._names[1]} {originals:.3f} s after; only videos with the same frames can be compared"
+                f"frame {number} of {self._names[0]} is shown {ours:.4f} s after its first frame and that of "
+                f"{self._names[1]} {originals:.4f} s after; only videos with the same frames can be compared"
             )
+
+
+def tolerance(result: Frame, reference: Frame) -> float:
+    """Seconds that one frame's times in two files may differ by: half a frame, or as much as the files round them."""
+    rounded = (min(frame.time_base, _ROUNDED) for frame in (result, reference))
+    return float(max(reference.duration * reference.time_base / 2, sum(rounded)))
 
 
 class _Meter:

@@ -25,6 +25,8 @@ State = dict[str, Tensor]
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model")
 """Keys that a state dict may lie under; where several are there, the first: averaged weights are the better."""
+_DEEPEST = 3  # wrappers in each other; a pickle can hold itself
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,16 @@ def _read_torch(path: Path) -> object:
 
 def _state_in(content: object, path: Path) -> State:
     """The state dict in a checkpoint, out of its wrappers."""
-    while isinstance(content, dict) and (wrapper := next((key for key in WRAPPERS if key in content), None)):
-        content = content[wrapper]
+    for _ in range(_DEEPEST):
+        if isinstance(content, dict) and (wrapper := next((key for key in WRAPPERS if key in content), None)):
+            content = content[wrapper]
     if not (isinstance(content, dict) and content and all(isinstance(v, Tensor) for v in content.values())):
         raise ModelError(f"{path} holds no state dict of tensors; expected the weights of {_expected()}")
     if not all(str(key).isprintable() for key in content):  # names end up in messages
         raise ModelError(f"{path} is damaged: the names of its tensors are not text; copy or download it again")
+    for name, tensor in content.items():
+        if tensor.is_nested or (tensor.layout, tensor.device.type) != (torch.strided, "cpu"):
+            raise ModelError(f"{path} holds {name} without its numbers side by side; save a plain state_dict() of it")
     return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
@@ -104,20 +110,27 @@ def build(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[Net
             is not, it is measured (`measured_range`).
 
     Raises:
-        ModelError: the weights belong to another network, or are not finite.
+        ModelError: the weights belong to another network, or are not finite floating-point numbers.
     """
-    for name, tensor in state.items():
-        if not (tensor.is_floating_point() and tensor.isfinite().all()):
-            raise ModelError(f"the weights are damaged: {name} holds values that are not finite numbers")
     architecture, options = _recognise(state, metadata)
     net = blank(architecture, options)
     if found := differences(net.state_dict(), state):
         raise ModelError(f"the weights do not fit the network that they resemble ({options}): {found}")
+    _check_numbers(state)
     net.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     value_range = metadata.get("value_range") or measured_range(net)
     if value_range not in VALUE_RANGES:
         raise ModelError(f"the weights are said to work on {value_range!r}; known: {', '.join(VALUE_RANGES)}")
     return net, Description(architecture, options, value_range)
+
+
+def _check_numbers(state: Mapping[str, Tensor]) -> None:
+    for name, tensor in state.items():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        if tensor.dtype not in _FLOATS:
+            raise ModelError(f"the weights are {kind} numbers ({name}); save them as float32, not quantized")
+        if not tensor.isfinite().all():
+            raise ModelError(f"the weights are damaged: {name} holds values that are not finite numbers")
 
 
 def _recognise(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[str, NetworkOptions]:

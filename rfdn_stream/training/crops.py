@@ -28,7 +28,7 @@ from rfdn_stream.evaluation.resize import Picture, shrink
 from rfdn_stream.media.probe import VIDEOS
 from rfdn_stream.training.sources import SourceFile, find, pictures, reason, set_aside
 
-RECIPE = 3  # raised whenever the same files give another cache
+RECIPE = 4  # raised whenever the same files give another cache
 LR_SIDE = 96
 # The standard deviation of luma's detail (what a blur of 9 pixels takes away), in codes of 255, below which a crop
 # is flat: sky, paper, defocused backgrounds.

@@ -203,8 +203,8 @@ def _settle(state: dict[str, Any] | None, asked: Mapping[str, Any], out: Path) -
     if state is None:
         return begin(fields, choose_network(model, scale, asked.get("start")))
     config = TrainConfig.from_json(state["config"])
-    if model or scale:
-        scale = scale or config.network.scale
+    if (model, scale) != (None, None):
+        scale = config.network.scale if scale is None else scale
         fields["network"] = named(model, scale)[1] if model else replace(config.network, scale=scale)
     check_unchanged(config, fields, out)
     return config

@@ -33,9 +33,9 @@ def choose_network(model: str | None, scale: int | None, start: str | None) -> N
         UsageError, ModelError: no such network, scale or weights.
     """
     if start is None:
-        return named(model or "E-RFDN", scale or 2)[1]
+        return named(model or "E-RFDN", 2 if scale is None else scale)[1]
     spec = describe(start)
-    scale = scale or spec.scale
+    scale = spec.scale if scale is None else scale
     return named(model, scale)[1] if model else replace(spec.options, scale=scale)
 
 

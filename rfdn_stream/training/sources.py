@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from rfdn_stream.kernels import cpu
 from rfdn_stream.media.image import EXTENSIONS, read_image
 from rfdn_stream.media.probe import VIDEOS
 from rfdn_stream.media.reader import open_source
+from rfdn_stream.media.source import Source
 
 IMAGES = EXTENSIONS | {".bmp"}
 # A video gives at most this many frames, evenly spread; one that is much like the last one taken is left out.
@@ -109,18 +111,36 @@ def _scenes(file: SourceFile) -> Iterator[tuple[str, Picture]]:
     with open_source(file.path) as source:
         if source.info.interlaced:
             raise MediaError(f"{file.path} is interlaced; deinterlace it first")
-        duration = source.info.duration or 0.0
+        duration = _length(source)
     last: Picture | None = None
     for index in range(FRAMES_A_VIDEO):
         start = duration * index / FRAMES_A_VIDEO
-        with open_source(file.path, start) as source:
-            picture = rgb_of(source.first)
+        try:
+            with open_source(file.path, start) as source:
+                picture = rgb_of(source.first)
+        except UsageError:  # nothing begins so late
+            if index:
+                return
+            raise
         thumbnail = cv2.resize(picture, (32, 18), interpolation=cv2.INTER_AREA).astype(np.uint8)
         if last is None or np.abs(thumbnail.astype(int) - last).mean() > SAME_SCENE:
             yield f"{file.name} at {start:.1f} s", picture
             last = thumbnail
         if not duration:
             return
+
+
+def _length(source: Source) -> float:
+    """Seconds from the file's beginning to the end of its pictures, as far as it says; 0.0 = unknown.
+
+    Matroska says how long the longest stream is, which may be sound, and of each stream in a tag at best.
+    """
+    whole = source.info.duration or 0.0
+    tags = (value for name, value in source.video.metadata.items() if name.upper().startswith("DURATION"))
+    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", next(tags, ""))
+    if not found:
+        return whole
+    return min(whole, 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]))
 
 
 def rgb_of(frame: Frame) -> Picture:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from rfdn_stream.config import EncodeOptions
 from rfdn_stream.errors import UsageError
+from rfdn_stream.evaluation.shown import deinterlaced_notes, open_shown, upright
 from rfdn_stream.evaluation.small import frames_of
-from rfdn_stream.evaluation.video import Pairs
+from rfdn_stream.evaluation.video import Pairs, tolerance
 from rfdn_stream.frame import Frame
 from rfdn_stream.jobs.compare.views import Crop, at_size, common_size, converted, cut
 from rfdn_stream.media.output import OutputPlan, plan_output
-from rfdn_stream.media.reader import Source, open_source
+from rfdn_stream.media.source import Source
 
 
 @dataclass
@@ -29,14 +30,13 @@ class Duo:
         size: (width, height) of the larger, upright, which the other is enlarged to by `way`.
         way: one of `views.WAYS`.
         crop: the part to take, in pixels of `size`.
-        notes: what came up on the way, in sentences for the user.
     """
 
     sources: tuple[Source, Source]
     size: tuple[int, int]
     way: str
     crop: Crop
-    notes: list[str] = field(default_factory=list)
+    _ends: list[str] = field(default_factory=list)
 
     @property
     def larger(self) -> Source:
@@ -52,6 +52,11 @@ class Duo:
             enlarged = "" if (width, height) == self.size else f", {'Lanczos' if self.way == 'lanczos' else self.way}"
             told.append(f"{width}x{height}{enlarged}")
         return told[0], told[1]
+
+    @property
+    def notes(self) -> list[str]:
+        """What came up on the way so far, in sentences for the user."""
+        return [*deinterlaced_notes(*self.sources), *self._ends]
 
     def expected(self) -> int:
         """Frames by the header; 0 = unknown."""
@@ -95,7 +100,7 @@ class Duo:
             taken += 1
             yield first, second
         if pairs.ended is not None:
-            self.notes.append(f"{pairs.ended} ends after {taken} frames and the other goes on; what both have is shown")
+            self._ends.append(f"{pairs.ended} ends after {taken} frames and the other goes on; what both have is shown")
 
     def _shown(self, frame: Frame, source: Source, plan: OutputPlan) -> Frame:
         turn = source.info.rotation
@@ -126,7 +131,7 @@ def open_duo(
         UsageError: they differ in shape, the crop does not lie inside, or they end before `start`.
         MediaError: one cannot be read.
     """
-    with open_source(first, start, duration) as one, open_source(second, start, duration) as two:
+    with open_shown(first, start, duration) as one, open_shown(second, start, duration) as two:
         sizes = [upright(one), upright(two)]
         size = common_size(sizes, [str(first), str(second)])
         part = Crop(0, 0, *size)
@@ -134,12 +139,6 @@ def open_duo(
             crop.check(sizes[0])
             part = crop.scaled(size[0] / sizes[0][0], size[1] / sizes[0][1])
         yield Duo((one, two), size, way, _even(part, one, two))
-
-
-def upright(source: Source) -> tuple[int, int]:
-    """Width and height as players turn it."""
-    size = source.info.width, source.info.height
-    return (size[1], size[0]) if source.info.rotation in (90, 270) else size
 
 
 def _even(part: Crop, *sources: Source) -> Crop:
@@ -155,8 +154,7 @@ def together(first: Iterator[Frame], second: Iterator[Frame]) -> tuple[Iterator[
     a, b = next(first, None), next(second, None)
     while a is not None and b is not None:
         apart = (a.seconds or 0.0) - (b.seconds or 0.0)
-        half = float(a.duration * a.time_base) / 2
-        if abs(apart) <= half or not half:
+        if abs(apart) <= tolerance(b, a) or not a.duration:
             break
         if apart < 0:
             a = next(first, None)

@@ -7,11 +7,14 @@ from itertools import islice
 from pathlib import Path
 
 from rfdn_stream.errors import UsageError
+from rfdn_stream.evaluation.shown import open_shown
 from rfdn_stream.evaluation.small import frames_of
 from rfdn_stream.frame import Frame
 from rfdn_stream.jobs.compare.views import Picture, picture_of
 from rfdn_stream.media.image import EXTENSIONS, read_image
-from rfdn_stream.media.reader import Source, open_source
+from rfdn_stream.media.source import Source
+
+_LEAD = 1.0  # seconds that are decoded before a deinterlaced picture; any number reaches the frame before it
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +74,11 @@ def find_moment(path: str | Path, at: float | None = None, number: int | None = 
     if number is not None:
         return _numbered(path, number)
     if at is None:
-        with open_source(path) as source:
+        with open_shown(path) as source:
             if not source.info.duration:
                 return _moment(source, source.first, "the first frame")
             at = round(source.info.duration / 2, 3)
-    with open_source(path, at) as source:
-        return _moment(source, source.first)
+    return _beginning(path, at)
 
 
 def same_moment(path: str | Path, other: Moment) -> Moment:
@@ -86,8 +88,20 @@ def same_moment(path: str | Path, other: Moment) -> Moment:
     return find_moment(path, max(0.0, round(other.seconds - other.half, 6)))  # files round times
 
 
+def _beginning(path: Path, at: float) -> Moment:
+    """The first frame at `at` seconds or later, as it comes out of the whole video."""
+    with open_shown(path, at) as source:
+        if not source.deinterlaced:
+            return _moment(source, source.first)
+        wanted = _ticks(source, source.first)
+    # What stands between fields is guessed from the frames before and after, too.
+    with open_shown(path, max(0.0, round(at - _LEAD, 6))) as source:
+        frame = next(frame for frame in frames_of(source) if _ticks(source, frame) >= wanted)
+        return _moment(source, frame)
+
+
 def _numbered(path: Path, number: int) -> Moment:
-    with open_source(path) as source:
+    with open_shown(path) as source:
         frame = next(islice(frames_of(source), number, None), None)
         if frame is None:
             raise UsageError(f"{path} has no frame {number}; it has {source.frames}, and the first one is frame 0")
@@ -95,12 +109,12 @@ def _numbered(path: Path, number: int) -> Moment:
 
 
 def _moment(source: Source, frame: Frame, where: str = "") -> Moment:
-    span, first = source.span, source.container.start_time or 0
-    seconds = frame.seconds or 0.0
-    if span.begin is None:
-        seconds -= first / 1_000_000
-    else:
-        seconds += float(span.begin) - first / 1_000_000
+    seconds = float(_ticks(source, frame) * frame.time_base) - (source.container.start_time or 0) / 1_000_000
     half = float(frame.duration * frame.time_base) / 2
-    named = f"{where}, " if where else ""
-    return Moment(Path(source.path), frame, source.info.rotation, seconds, f"{named}{seconds:.3f} s", half)
+    told = [where, f"{seconds:.3f} s", "deinterlaced" if source.deinterlaced else ""]
+    return Moment(Path(source.path), frame, source.info.rotation, seconds, ", ".join(filter(None, told)), half)
+
+
+def _ticks(source: Source, frame: Frame) -> int:
+    """When the frame is shown by the file's own clock, whatever span it was found in."""
+    return (frame.pts or 0) + round(source.span.shift / frame.time_base)
