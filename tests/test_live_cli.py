@@ -33,7 +33,8 @@ def test_help_names_every_option_before_heavy_imports():
     for option in (
         "--list", "--size", "--rate", "--input-format", "--as-camera", "--loop", "--listen", "--timeout", "--scale",
         "--model", "--strength", "--denoise", "--device", "--precision", "--engine", "--latency", "--fps",
-        "--deinterlace", "--no-degrade", "--duration", "--serve", "--codec", "--crf", "--preset", "--bitrate", "--overwrite", "--quiet",
+        "--deinterlace", "--no-degrade", "--duration", "--serve", "--codec", "--crf", "--preset", "--bitrate",
+        "--overwrite", "--quiet",
     ):  # fmt: skip
         assert option in result.stdout
 

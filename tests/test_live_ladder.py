@@ -201,6 +201,18 @@ def test_a_slow_source_is_held_at_its_own_rate():
     assert machine.missed == 0
 
 
+def test_a_source_that_is_slower_than_it_declares_gets_what_there_is_time_for():
+    ladder = Ladder(steps(), 0.2, 30)
+    ladder.begin(0.0, 0.06, 0.004)
+    assert ladder.step is not FULL
+    machine = Machine(ladder, rate=10.0, network=0.06)
+    machine.run(60)
+    assert ladder.step is FULL
+    machine.rate, machine._number = 30.0, int(machine.now * 30)  # now it is as fast as it declared
+    machine.run(5)
+    assert ladder.step is not FULL
+
+
 def test_lighter_precision_is_the_first_thing_given_up():
     names = [step.name for step in steps(light="bf16")]
     assert names[0] == ""

@@ -13,13 +13,14 @@ import pytest
 
 from live_parts import RATE, SIZE, InstantEngine, RecordingSink, ScriptedSource, Turns, frame, lost, no_thread_left
 from rfdn_stream.errors import MediaError, UsageError
-from rfdn_stream.live import capture
+from rfdn_stream.live import capture, ladder
 from rfdn_stream.live import session as session_module
 from rfdn_stream.live.base import SourceLost
 from rfdn_stream.live.ladder import QUICK
 from rfdn_stream.live.outlet import PACKETS
 from rfdn_stream.live.quick import enlarged
 from rfdn_stream.live.session import LiveOptions, Session
+from rfdn_stream.live.sources import Awaited
 from rfdn_stream.upscaler import Upscaler
 from support import assert_frames_equal
 
@@ -208,6 +209,18 @@ def test_where_even_resampling_is_too_slow_frames_are_resized(upscaler, monkeypa
         assert_frames_equal(shot.frame, enlarged(shot.before, 2))
 
 
+def test_a_look_at_what_the_network_costs_is_not_a_step_to_be_remembered(upscaler, monkeypatch):
+    monkeypatch.setattr(session_module, "measure", lambda *_: (9.0, 0.001))
+    monkeypatch.setattr(ladder, "PROBED_EVERY", 0.02)
+    turns = Turns()
+    source = ScriptedSource(turns.frames([frame(i) for i in range(20)]), pace=0.01)
+    session = Session(source, upscaler, [RecordingSink(stall=turns.shown)], LiveOptions())
+    with no_thread_left():
+        session.run()
+    assert ladder.PLAIN in session._pump._takes
+    assert not [step for step in session._pump._takes if step.probe]
+
+
 def test_without_degrading_frames_are_dropped(upscaler):
     upscaler.engine = InstantEngine(takes=0.15)
     sink = RecordingSink()
@@ -261,6 +274,32 @@ def test_a_sender_that_is_waited_for_may_come_late(upscaler):
     run(source, upscaler, sink, options=LiveOptions(degrade=False, patient=True))
     assert source.opened == 3
     assert sink.times[-1] == pytest.approx(4 / RATE)
+
+
+def test_whoever_listens_goes_on_at_once_and_says_so_once(upscaler, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(capture, "BACK_OFF", (60.0,))
+
+    def nobody():
+        return [Awaited("waiting for the sender at tcp://there")]
+
+    sink = RecordingSink()
+    source = ScriptedSource(nobody(), nobody(), nobody(), [frame(i) for i in range(5)], pace=0.02)
+    run(source, upscaler, sink, options=LiveOptions(degrade=False, patient=True))
+    assert source.opened == 4
+    assert caplog.text.count("waiting for the sender at tcp://there") == 1
+    assert "trying again" not in caplog.text
+    assert "is back" not in caplog.text
+
+
+def test_a_sender_that_was_lost_is_waited_for_and_is_back(upscaler, caplog):
+    caplog.set_level(logging.INFO)
+    first, again = ([frame(i) for i in range(5)] for _ in range(2))
+    awaited = Awaited("waiting for the sender at tcp://there")
+    source = ScriptedSource([Awaited("waiting")], [*first, lost()], [awaited], again, pace=0.02)
+    run(source, upscaler, RecordingSink(), options=LiveOptions(degrade=False, patient=True))
+    assert [text for text in caplog.messages if "back" not in text] == ["waiting", "scripted is gone; trying again"]
+    assert caplog.text.count("the source is back") == 1
 
 
 def test_an_error_that_will_not_mend_ends_the_session_and_finishes_the_sinks(upscaler):

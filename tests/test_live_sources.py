@@ -10,8 +10,9 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -23,7 +24,7 @@ from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.live import capture
 from rfdn_stream.live.base import Captured, SourceLost
 from rfdn_stream.live.session import LiveOptions, Session
-from rfdn_stream.live.sources import SourceOptions, camera, listing, open_source, screen
+from rfdn_stream.live.sources import Awaited, SourceOptions, camera, listing, open_source, screen
 from rfdn_stream.live.sources import stream as stream_module
 from rfdn_stream.live.sources.camera import CameraSource
 from rfdn_stream.live.sources.opencv import OpenCvSource
@@ -76,7 +77,8 @@ def test_a_file_gives_the_frames_of_the_file_door():
 def short_clip(path, *, audio=False):
     """Five frames, the last one of another brightness, B-frames and all."""
     with av.open(str(path), "w") as output:
-        video = output.add_stream("libx264", rate=25, options={"bf": "2"})
+        codec = "mpeg2video" if path.suffix == ".mpg" else "libx264"
+        video = output.add_stream(codec, rate=25, options={"bf": "2"})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         for i in range(5):
             picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 40 * i + 20, np.uint8), format="rgb24")
@@ -99,6 +101,54 @@ def test_a_file_ends_or_begins_again_on_one_clock(tmp_path):
     light = [int(captured.frame.planes[0].mean()) // 10 for captured in got]
     assert light[:5] == light[5:10] == light[10:15]
     assert len(set(light[:5])) == 5
+
+
+def brightness(captured):
+    return int(captured.frame.planes[0].mean()) // 10
+
+
+@pytest.mark.parametrize("ending", ["ts", "mpg", "h264"])
+def test_a_file_without_an_index_begins_again_with_its_first_picture(tmp_path, ending):
+    path = str(short_clip(tmp_path / f"five.{ending}"))
+    with open_source(path, SourceOptions(loop=True)) as source:
+        got, _ = read(source, 17)
+    light = [brightness(captured) for captured in got]
+    assert len(set(light[:5])) == 5
+    assert light == (light[:5] * 4)[:17]
+    assert all(later.frame.seconds > earlier.frame.seconds for earlier, later in itertools.pairwise(got))
+
+
+def test_a_pipe_cannot_begin_again(tmp_path):
+    clip, path = short_clip(tmp_path / "five.ts"), tmp_path / "pipe"
+    os.mkfifo(path)
+    threading.Thread(target=lambda: path.write_bytes(clip.read_bytes()), daemon=True).start()
+    with (
+        open_source(str(path), SourceOptions(loop=True)) as source,
+        pytest.raises(MediaError, match="leave out --loop"),
+    ):
+        read(source, 100)
+
+
+def test_times_that_jump_far_ahead_are_not_waited_for(tmp_path, monkeypatch):
+    """Two recordings one behind the other, the second of which an hour later."""
+    path = tmp_path / "jump.ts"
+    with av.open(str(short_clip(tmp_path / "five.mp4"))) as clip:
+        packets = [packet for packet in clip.demux(video=0) if packet.size]
+        for part, hours in enumerate((0, 1)):
+            with av.open(str(tmp_path / f"{part}.ts"), "w") as output:
+                stream = output.add_stream_from_template(clip.streams.video[0])
+                for packet in packets:
+                    packet.stream = stream
+                    packet.pts += round(3600 * hours / packet.time_base)
+                    packet.dts += round(3600 * hours / packet.time_base)
+                    output.mux(packet)
+    path.write_bytes((tmp_path / "0.ts").read_bytes() + (tmp_path / "1.ts").read_bytes())
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    with open_source(str(path)) as source:
+        got, _ = read(source, 100)
+    assert got[-1].frame.seconds - got[0].frame.seconds > 3500
+    assert max(slept) < 1
 
 
 def fields_clip(path, frames=6):
@@ -408,6 +458,222 @@ def test_audio_comes_along_with_the_picture(ffmpeg):
     assert abs(times[-1] - got[-1].frame.seconds) < 1.0
 
 
+# Senders with peculiarities.
+
+
+@contextmanager
+def sending(data, *, then=0.0):
+    """The address of a TCP server that sends this to who connects, and waits so many seconds."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def send():
+            with server.accept()[0] as connection, suppress(OSError):
+                connection.sendall(data)
+                over.wait(then)
+
+        thread = threading.Thread(target=send, daemon=True)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", ["mpjpeg", "h264"])
+def test_what_has_no_times_of_its_own_has_those_of_its_arrival(ffmpeg, kind, monkeypatch, caplog):
+    """FFmpeg would count 25 frames a second, and we would take ever later ones for a backlog."""
+    monkeypatch.setattr(stream_module, "BEHIND", 0.2)
+    port = free_port()
+    address = f"{'http' if kind == 'mpjpeg' else 'tcp'}://127.0.0.1:{port}"
+    listen = ("-listen", "1", address) if kind == "mpjpeg" else (*PROMPT, f"{address}?listen=1")
+    ffmpeg(*pattern(10), "-f", kind, *listen)
+    with opened_when_there(address) as source:
+        read(source, 10)  # what FFmpeg looked at to open it comes at once
+        got, _ = read(source, 12)
+        assert source.info.time_base == got[0].frame.time_base
+    assert [captured.frame.seconds for captured in got] == pytest.approx([captured.at for captured in got], abs=1e-5)
+    assert got[-1].at - got[0].at > 0.6  # not the 11 / 25 of the guess
+    assert "too slow" not in caplog.text
+
+
+@contextmanager
+def opened_when_there(address):
+    """The source, as soon as its sender listens."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            source = open_source(address).__enter__()
+            break
+        except SourceLost:
+            assert time.monotonic() < deadline, "the sender has never listened"
+            time.sleep(0.05)
+    try:
+        yield source
+    finally:
+        source.__exit__(None, None, None)
+
+
+def two_groups(path):
+    """A transport stream of two groups of 50 pictures; returns its bytes, and where the second one begins."""
+    with av.open(str(path), "w", format="mpegts", options={"mpegts_flags": "resend_headers"}) as output:
+        video = output.add_stream("libx264", rate=25, options={"tune": "zerolatency", "preset": "ultrafast", "g": "50"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for i in range(100):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 2 * i, np.uint8), format="rgb24")
+            picture.pts = i
+            output.mux(video.encode(picture))
+        output.mux(video.encode(None))
+    with av.open(str(path)) as clip:
+        keys = [packet.pos for packet in clip.demux(video=0) if packet.is_keyframe and packet.size]
+    return path.read_bytes(), keys[1]
+
+
+def test_a_stream_may_be_joined_between_two_keyframes(tmp_path):
+    data, second = two_groups(tmp_path / "two.ts")
+    between = second // 4 // 188 * 188
+    with sending(data[between:]) as address, open_source(address) as source:
+        assert (source.info.width, source.info.height) == (64, 48)
+    with (
+        sending(data[between:second], then=10) as address,
+        pytest.raises(SourceLost, match=r"sent nothing for 1 s|no keyframe yet"),
+        open_source(address, SourceOptions(timeout=1.0)),
+    ):
+        pass
+
+
+def test_packets_that_never_become_a_picture_are_a_loss(ffmpeg, monkeypatch):
+    address = f"udp://127.0.0.1:{free_port()}"
+    ffmpeg(*pattern(), *PROMPT, "-f", "mpegts", address)
+    options = SourceOptions(timeout=1.0)
+    with open_source(address, options) as source:
+        source._decoder.decode = lambda packet: []
+        with pytest.raises(SourceLost, match="nothing that can be decoded"):
+            read(source, 100)
+    monkeypatch.setattr(stream_module.PromptDecoder, "decode", lambda self, packet: [])
+    with pytest.raises(SourceLost, match="nothing that can be decoded"), open_source(address, options):
+        pass
+
+
+def connects(port, says):
+    """Comes to a listener as soon as there is one, says something, and leaves."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(says)
+            return
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "http", "rtmp", "rtsp"])
+@pytest.mark.parametrize("says", [b"", b"GET / HTTP/1.0\r\n\r\n"], ids=["nothing", "something"])
+def test_who_connects_and_leaves_does_not_end_the_listening(scheme, says):
+    port = free_port()
+    guest = threading.Thread(target=connects, args=(port, says), daemon=True)
+    guest.start()
+    with (
+        pytest.raises(SourceLost) as caught,
+        open_source(f"{scheme}://127.0.0.1:{port}/live/x", SourceOptions(listen=True, timeout=2.0)),
+    ):
+        pass
+    guest.join()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_port_that_is_taken_ends_the_listening():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            pytest.raises(MediaError, match="another program uses the port") as caught,
+            open_source(address, SourceOptions(listen=True)),
+        ):
+            pass
+    assert not isinstance(caught.value, SourceLost)
+
+
+def test_a_listener_that_nobody_came_to_says_what_it_waits_for():
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with (
+        pytest.raises(Awaited, match=f"waiting for the sender at {address}"),
+        open_source(address, SourceOptions(listen=True, timeout=0.3)),
+    ):
+        pass
+
+
+@contextmanager
+def web(data, *, ranges):
+    """The address of a recording on a web server, whose first answer breaks midway where it has ranges."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers.get("Range"))
+            start = int(asked[-1].partition("=")[2].partition("-")[0]) if ranges and asked[-1] else 0
+            self.send_response(206 if ranges else 200)
+            if ranges:
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Length", str(len(data) - start))
+            self.end_headers()
+            broken = ranges and len(asked) == 1
+            with suppress(OSError):
+                self.wfile.write(data[start : len(data) // 2] if broken else data[start:])
+
+        def log_message(self, *_):
+            """Nobody reads it."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/clip", asked
+        server.shutdown()
+
+
+def test_a_recording_on_the_web_goes_on_where_its_connection_broke(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    data, _ = two_groups(tmp_path / "two.ts")
+    with web(data, ranges=True) as (address, asked), open_source(address) as source:
+        got, _ = read(source, 1000)
+    assert len(got) == 100
+    assert len(asked) > 1
+
+
+def test_a_recording_on_a_simple_server_is_played_once_at_its_own_speed(tmp_path):
+    data = short_clip(tmp_path / "five.ts").read_bytes()
+    with web(data, ranges=False) as (address, _), open_source(address) as source:
+        got, _ = read(source, 1000)
+    assert len(got) == 5
+    assert got[-1].at - got[0].at >= 4 / 25 - 0.01
+
+
+def test_a_stream_by_rtp_is_opened_by_its_description(ffmpeg, tmp_path):
+    port, path = free_port() & ~1, tmp_path / "stream.sdp"
+    ffmpeg(*pattern(), *PROMPT, "-sdp_file", path, "-f", "rtp", f"rtp://127.0.0.1:{port}")
+    deadline = time.monotonic() + 20
+    while not (path.exists() and path.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with open_source(str(path)) as source:
+        got, _ = read(source, 5)
+        assert not source._paced
+        assert source._endless
+    assert (got[-1].frame.width, got[-1].frame.height) == (64, 48)
+    with pytest.raises(MediaError, match=r"needs its \.sdp file"), open_source(f"rtp://127.0.0.1:{port}"):
+        pass
+
+
+@pytest.mark.parametrize("codec", ["mpeg1video", "mpeg2video", "mpeg4"])
+def test_pictures_come_in_the_order_of_their_times(tmp_path, codec):
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as output:
+        video = output.add_stream(codec, rate=25, options={"bf": "2"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for i in range(8):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * i, np.uint8), format="rgb24")
+            picture.pts = i
+            output.mux(video.encode(picture))
+        output.mux(video.encode(None))
+    with open_source(str(path)) as source:
+        got, _ = read(source, 100)
+    assert [round(25 * captured.frame.seconds) for captured in got] == list(range(8))
+
+
 # The screen.
 
 
@@ -467,6 +733,7 @@ def test_a_screen_under_x(display):
         ("tcp://127.0.0.1:1", {}, r"Connection refused; nobody listens there; start the sender first"),
         ("rtmp://127.0.0.1:1/live/x", {}, "Connection refused; nobody listens there"),
         ("udp://127.0.0.1:{port}", {"timeout": 0.3}, r"nothing came within 0\.3 s; start the sender first"),
+        ("nowhere.sdp", {}, r"cannot open nowhere\.sdp: No such file.*name the \.sdp file"),
         ("foo://bar", {}, r"cannot open foo://bar: Protocol not found; look at the address"),
     ],
 )

@@ -16,6 +16,7 @@ import numpy as np
 from rfdn_stream.errors import RfdnError
 from rfdn_stream.frame import Frame, VideoInfo
 from rfdn_stream.live.base import Captured, Source, SourceLost
+from rfdn_stream.live.sources import Awaited
 from rfdn_stream.media.reader import CopiedPacket
 
 log = logging.getLogger("rfdn_stream")
@@ -111,6 +112,7 @@ class Capture:
         self.failure: BaseException | None = None
         self.ended = threading.Event()
         self._stopped = threading.Event()
+        self._waits = False  # for a sender, as was told
         self._dark_since: float | None = None
         # A daemon: no signal reaches a thread that waits inside a driver.
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
@@ -138,17 +140,11 @@ class Capture:
 
     def _read_to_the_end(self) -> None:
         """Opens the source and reads it, again and again, until it ends or the session does."""
-        attempt, since = 0, time.monotonic()
+        attempt = 0
         while not self._stopped.is_set():
             try:
                 with self._make() as source:
-                    if self.lost:
-                        log.info("the source is back after %.1f s", time.monotonic() - since)
-                        self.lost = ""
-                    if not self.opened.done():
-                        self._base = source.info.time_base
-                        self.opened.set_result((source.info, source.audio))
-                        self.go.wait()
+                    self._is_there(source)
                     attempt = 0
                     self._read_all(source)
                 return
@@ -157,14 +153,37 @@ class Capture:
                 may_mend = isinstance(failure, SourceLost) or (self.opened.done() and self.lost)
                 if not may_mend or not (self.opened.done() or self._patient):
                     raise
-                if not self.lost:
-                    since = time.monotonic()
-                    self.losses += self.opened.done()
-                    log.warning("%s; trying again", str(failure))  # a log that is kept would keep the last frame
-                self.lost = str(failure)
+                awaited = isinstance(failure, Awaited)
+                self._is_missing(str(failure), awaited)  # as a string, as a log that is kept would keep the last frame
             self.clock.anew()
+            if awaited:  # whoever listens has waited, and comes too late to a sender while it does not listen
+                attempt = 0
+                continue
             self._stopped.wait(BACK_OFF[min(attempt, len(BACK_OFF) - 1)])
             attempt += 1
+
+    def _is_there(self, source: Source) -> None:
+        """The source is open, for the first time or again."""
+        self.lost = ""
+        if self.opened.done():
+            log.info("the source is back after %.1f s", time.monotonic() - self._since)
+        else:
+            self._base = source.info.time_base
+            self.opened.set_result((source.info, source.audio))
+            self.go.wait()
+
+    def _is_missing(self, why: str, awaited: bool) -> None:
+        """The source is lost, or not there yet; `awaited`: it has not failed, but nobody has come."""
+        if awaited:
+            if not (self._waits or self.lost):
+                log.info(why)
+            self._waits = True
+            return
+        if not self.lost:
+            self._since = time.monotonic()
+            self.losses += self.opened.done()
+            log.warning("%s; trying again", why)
+        self.lost = why
 
     def _read_all(self, source: Source) -> None:
         while not self._stopped.is_set():

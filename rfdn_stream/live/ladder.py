@@ -132,7 +132,7 @@ class Ladder:
         before = self._at
         if self._in_trouble(now):
             self._down(now)
-        elif now - self._calm >= self._patience and self._at and self._fits(self._rungs[self._at - 1], AHEAD):
+        elif now - self._calm >= self._patience and self._at and self._fits(self._above, AHEAD, self._arrivals):
             self._went_up = now
             self._go(now, self._at - 1)
         return self._at - before
@@ -194,15 +194,24 @@ class Ladder:
 
     def _first_fitting(self, start: int) -> int:
         last = len(self._rungs) - 1
-        return next((i for i in range(start, last) if self._fits(self._rungs[i], ROOM)), last)
+        return next((i for i in range(start, last) if self._fits(self._rungs[i], ROOM, self._rate)), last)
 
-    def _fits(self, step: Step, room: float) -> bool:
-        """Whether a step holds what must hold, by what is known of its cost."""
+    @property
+    def _above(self) -> Step:
+        return self._rungs[self._at - 1]
+
+    @property
+    def _arrivals(self) -> float:
+        """Frames a second that come, if fewer than must hold: sources declare more than they give in the dark."""
+        return min(self._rate, (len(self._made) + len(self._missed)) / WINDOW)
+
+    def _fits(self, step: Step, room: float, rate: float) -> bool:
+        """Whether a step holds what must hold at a rate, by what is known of its cost."""
         if self._full is None:
             return True
         network = self._full * step.cost + self._plain
         each = (network + (step.every - 1) * self._plain) / step.every if step.every else self._plain
-        return each <= room / self._rate and network + min(self._beside, network) <= room * self._latency
+        return each * rate <= room and network + min(self._beside, network) <= room * self._latency
 
     def _go(self, now: float, rung: int) -> None:
         self._at, self._since, self._calm = rung, now, now

@@ -204,9 +204,10 @@ class Pump:
             if isinstance(flight.ticket, Ticket) and flight.ticket.repeats:
                 self._room.notify_all()  # there is nothing to learn from it
                 return
-            before = self._takes.get(flight.step)
             took = now - flight.sent if isinstance(flight.ticket, Frame) else network + colour
-            self._takes[flight.step] = took if before is None else 0.7 * before + 0.3 * took
+            if not flight.step.probe:  # of those, each is a step of its own
+                before = self._takes.get(flight.step, took)
+                self._takes[flight.step] = 0.7 * before + 0.3 * took
             if self._ladder is not None:
                 latency = now - flight.captured.at + self._lag()
                 if moved := self._ladder.made(Made(now, latency, took, network, flight.step)):

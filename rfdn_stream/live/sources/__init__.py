@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rfdn_stream.errors import UsageError
-from rfdn_stream.live.base import Source
+from rfdn_stream.live.base import Source, SourceLost
 from rfdn_stream.registry import load
 
 SOURCES = {
@@ -18,7 +18,7 @@ SOURCES = {
     "address": "rfdn_stream.live.sources.address:AddressSource",
     "file": "rfdn_stream.live.sources.file:FileSource",
 }
-FORMS = "camera[:N], screen[:N], test, an address such as udp://HOST:PORT, opencv[:N], or a file"
+FORMS = "camera[:N], screen[:N], test, an address such as udp://HOST:PORT, a .sdp file, opencv[:N], or a file"
 WAYS = ("auto", "off", "tff", "bff")
 """Of `media.deinterlace`, those that leave the number of frames as it is."""
 _PLAIN = ("camera", "opencv", "screen", "test")
@@ -32,6 +32,10 @@ _FOR = {
     "deinterlace": ("camera", "address", "file"),
 }
 """The kinds of sources that an option concerns."""
+
+
+class Awaited(SourceLost):
+    """A source that listens has heard of no sender yet: all is well, and it is to listen again at once."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def _split(text: str) -> tuple[str, str]:
     name, _, rest = text.partition(":")
     if name in _PLAIN:
         return name, rest
-    if re.match(r"[a-z][a-z0-9+.-]+://", text):
+    if re.match(r"[a-z][a-z0-9+.-]+://", text) or text.lower().endswith(".sdp"):
         return "address", text
     if re.fullmatch(r"/dev/video\d+", text):
         return "camera", text

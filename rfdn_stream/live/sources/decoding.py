@@ -18,6 +18,9 @@ from rfdn_stream.media.tags import ColorTags
 
 log = logging.getLogger("rfdn_stream")
 
+# Their decoders, asked for little delay, give B-frames in the order in which they were coded.
+_NOT_PROMPT = ("mpeg1video", "mpeg2video", "mpeg4")
+
 
 class PromptDecoder:
     """Decodes one video stream with as little delay as it allows.
@@ -33,10 +36,11 @@ class PromptDecoder:
     def __init__(self, stream: VideoStream) -> None:
         self._context = stream.codec_context
         self._context.thread_type = "SLICE"
-        self._context.flags |= Flags.low_delay
+        self._codec = self._context.codec.canonical_name
+        if self._codec not in _NOT_PROMPT:
+            self._context.flags |= Flags.low_delay
         self._time_base = fraction(stream.time_base)
         self._ticks = max(1, round(1 / guess_rate(stream) / self._time_base)) if self._time_base else 1
-        self._codec = self._context.codec.canonical_name
         self._tags = ColorTags.of_context(self._context)
         self._colors: dict[tuple[ColorTags, str, int, int], ColorSpec] = {}
         self._converted: set[str] = set()
@@ -60,10 +64,6 @@ class PromptDecoder:
     def hurry(self, keyframes_only: bool) -> None:
         """Passes over all but keyframes, for as long as there is a backlog to be caught up with."""
         self._context.skip_frame = "NONKEY" if keyframes_only else "DEFAULT"
-
-    def restart(self) -> None:
-        """After its end the stream begins again."""
-        self._context.flush_buffers()
 
     def _frame(self, picture: VideoFrame) -> Frame:
         picture = self._usable(picture)

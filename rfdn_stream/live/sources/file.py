@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import av
 from av.container.input import InputContainer
 from av.packet import Packet
 from av.stream import Stream
@@ -55,12 +54,12 @@ class FileSource(StreamSource):
     def _again(self) -> None:
         assert self._first is not None
         self._shift = self._last - self._first
-        try:
-            self._container.seek(self._container.start_time or 0)
-        except av.FFmpegError as error:
-            raise MediaError(f"{self.name} cannot be begun again ({error.strerror}); leave out --loop") from error
-        self._decoder.restart()
-        self._packets = self._container.demux(self._wanted)
+        if Path(self.name).is_fifo():
+            raise MediaError(f"{self.name} is a pipe, which cannot be begun again; leave out --loop")
+        # Opened anew, as to seek to the beginning misses the first keyframe in some formats, and raw ones cannot.
+        self._container.close()
+        self._container = self._open()
+        self._attach()
 
     def _moved(self, frame: Frame) -> Frame:
         assert frame.pts is not None
