@@ -138,6 +138,11 @@ class ColorSpec:
 RGB_FULL = ColorSpec(matrix="rgb", range="full", siting="center")
 
 
+def _check_size(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise MediaError(f"a picture of {width}x{height} has no pixels")
+
+
 @dataclass(frozen=True)
 class Layout:
     """A picture's planes packed tightly, one behind the other, into one flat buffer of bytes."""
@@ -150,8 +155,7 @@ class Layout:
     nbytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.height < 1:
-            raise MediaError(f"a picture of {self.width}x{self.height} has no pixels")
+        _check_size(self.width, self.height)
         shapes = self.format.plane_shapes(self.width, self.height)
         sizes = [int(np.prod(s)) * self.format.dtype.itemsize for s in shapes]
         object.__setattr__(self, "shapes", shapes)
@@ -202,7 +206,7 @@ class Frame:
         card: the planes of a picture that lies in a card's memory; `planes` is empty then.
 
     Raises:
-        MediaError: planes do not fit the format and size.
+        MediaError: no pixels, or planes that do not fit the format and size.
     """
 
     planes: tuple[Plane, ...]
@@ -217,6 +221,7 @@ class Frame:
     card: tuple[CardPlane, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_size(self.width, self.height)
         planes: tuple[Plane | CardPlane, ...] = (*self.planes, *self.card)
         want = self.format.plane_shapes(self.width, self.height)
         got = tuple(p.shape for p in planes)

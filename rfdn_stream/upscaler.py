@@ -26,6 +26,7 @@ from rfdn_stream.devices.ring import Ring, Slot
 from rfdn_stream.engines.base import Engine, enlarge, takes_batches
 from rfdn_stream.engines.chain import Chain
 from rfdn_stream.engines.regions import Change, Regions
+from rfdn_stream.engines.torch_engine import out_of_memory
 from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import CardPlane, ColorSpec, Frame, Layout, PixelFormat, Plane
 from rfdn_stream.kernels.resample import resample
@@ -399,14 +400,12 @@ class Upscaler:
             ended = mark()
             batch.encode(kernels, result, dev_out, dither=self._dither)
             batch.mark(start, begun, ended, mark())
-        except torch.OutOfMemoryError:
-            batch.fail(
-                DeviceError(
-                    f"{self.device.name} is out of memory; end other programs that use it, or choose a --tile "
-                    "or a smaller --batch"
-                )
-            )
         except Exception as failure:  # noqa: BLE001 - raised where the tickets are claimed
+            if out_of_memory(failure):
+                failure = DeviceError(
+                    f"{self.device.name} is out of memory; end other programs that use it; "
+                    "smaller tiles or batches need less"
+                )
             batch.fail(failure)
 
     def _room(self, count: int, source: Layout, device: torch.device) -> torch.Tensor:

@@ -46,10 +46,11 @@ def shot(number=0, *, size=(64, 48), format="rgb24", before="yuv420p", captured=
     return Shot(flat(AFTER, size, format, number=number, pts=pts), source, captured, now, note)
 
 
-def info(size=(32, 24), format="yuv420p", rate=25):
-    """Of the source that `shot` shows by default."""
+def info(size=(32, 24), format="yuv420p", rate=25, aspect=Fraction(1)):
+    """Of the source that `shot` shows by default; `aspect` is that of its pixels."""
     color = RGB_FULL if FORMATS[format].family == "rgb" else ColorSpec()
-    return VideoInfo(*size, FORMATS[format], color, "rawvideo", Fraction(1, 1000), Fraction(rate), 0, None)
+    times = Fraction(1, 1000), Fraction(rate), 0, None
+    return VideoInfo(*size, FORMATS[format], color, "rawvideo", *times, sample_aspect_ratio=aspect)
 
 
 class Feed:

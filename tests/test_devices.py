@@ -1,5 +1,8 @@
 """The Device contract, on a card too where there is one; and that CpuDevice's checking finds what it is there for."""
 
+import gc
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -169,6 +172,49 @@ def test_threads_hand_over_what_they_know(device):
         thread.start()
         thread.join()
         assert bool(failures) is not observe
+
+
+def test_no_memory_is_told_and_the_device_goes_on(device):
+    for make in (device.pinned, device.empty):
+        with pytest.raises(DeviceError, match=r"^cpu got no \d+ MB of memory for a frame; end other"):
+            make(1 << 60, "huge")
+    np.testing.assert_array_equal(round_trip(device, 1), [2] * 4)
+
+
+def test_threads_of_a_device_that_nobody_has_any_more_end():
+    device = CpuDevice()
+    round_trip(device, 1)
+    threads = [stream._thread for stream in device._streams.values()]
+    del device
+    gc.collect()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+ENDING = """
+import threading, time, torch
+from rfdn_stream.devices.cpu import CpuDevice
+
+def busy(begun):
+    square, end = torch.ones(400, 400), time.monotonic() + 0.5
+    begun.set()
+    while time.monotonic() < end:
+        square @ square
+
+for close in (lambda device: None, lambda device: device.close(abandon=True)):
+    device, begun = CpuDevice(), threading.Event()
+    for _ in range(100):
+        device.launch(busy, device.stream("compute"), [], [], begun)
+    begun.wait()
+    close(device)
+"""
+
+
+def test_a_program_may_end_while_torch_computes():
+    """Closed or not. What is under way is waited for, what is queued is dropped."""
+    ended = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_there_is_one_cpu():

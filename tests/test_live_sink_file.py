@@ -45,6 +45,7 @@ def test_times_are_kept_and_the_file_is_whole(name, tmp_path):
     ("name", "options", "codec", "pix_fmt"),
     [
         ("a.webm", {}, "vp9", "yuv420p"),
+        ("a.y4m", {"codec": "rawvideo"}, "rawvideo", "yuv420p"),
         ("a.mp4", {"codec": "libx265", "bitrate": 800}, "hevc", "yuv420p"),
         ("a.mkv", {"codec": "ffv1"}, "ffv1", "yuv420p"),
         ("a.mkv", {"pix_fmt": "yuv444p", "bitrate": 500, "crf": 30, "preset": "fast"}, "h264", "yuv444p"),
@@ -58,6 +59,15 @@ def test_encoders(name, options, codec, pix_fmt, tmp_path):
     assert (stream["codec_name"], stream["pix_fmt"]) == (codec, pix_fmt)
     with av.open(str(tmp_path / name)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 10
+
+
+def test_webm_keeps_up(tmp_path):
+    """As in a stream: with another deadline the encoder clamps the preset to 5, and takes many times as long."""
+    with open_sink(str(tmp_path / "a.webm")) as sink:
+        sink.open(info(), (64, 48), sink.wants(info()))
+        options = sink._encoder._options()
+        assert (options["deadline"], options["cpu-used"]) == ("realtime", "8")
+        assert "lag-in-frames" not in options  # a recording may look ahead
 
 
 def test_ten_bits_stay_ten_bits(tmp_path):
@@ -137,6 +147,8 @@ def test_what_must_not_be_written_is_one_line(tmp_path):
         (tmp_path / "nowhere" / "a.mkv", "does not exist; create it first"),
         (tmp_path / "a.xyz", "extension '.xyz' of .* is unknown"),
         (tmp_path / "a.png", "does not hold a video"),
+        (tmp_path / "a.y4m", r"^\.y4m holds nothing that live encodes by itself; use \.mkv, "),
+        (tmp_path / "a.ogv", r"^\.ogv .*; use \.mkv, "),
     ):
         with pytest.raises(UsageError, match=words) as caught:
             open_sink(str(target))

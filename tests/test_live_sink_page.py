@@ -6,6 +6,8 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import replace
+from fractions import Fraction
 from urllib.parse import quote, urlsplit
 
 import cv2
@@ -24,10 +26,11 @@ def opened():
     """Opens pages on free ports, and closes them."""
     sinks = []
 
-    def open_page(text="page:0", **options):
+    def open_page(text="page:0", source=None, **options):
         sink = open_sink(text, SinkOptions(**options))
         sinks.append(sink.__enter__())
-        sink.open(info(), (64, 48), sink.wants(info()))
+        source = source or info()
+        sink.open(source, (64, 48), sink.wants(source))
         return sink
 
     yield open_page
@@ -129,6 +132,31 @@ def test_a_token_of_ones_own_holds_for_this_machine_too(opened):
     assert (get(sink, "/stats")[0], get(sink, "/stats?token=secret")[0]) == (403, 200)
 
 
+def test_pixels_that_are_not_square_are_told(opened):
+    sink = opened(source=info(aspect=Fraction(32, 27)))
+    sink.show(shot())
+    assert unpack(get(sink, "/frame?after=0")[1])[0]["aspect"] == pytest.approx(32 / 27)
+
+
+def test_what_is_shown_again_is_no_new_frame(opened):
+    """And a clock that stands still (its ticks take 16 ms on Windows) is no failure."""
+    sink = opened()
+    first = shot()
+    sink.show(first)
+    for _ in range(3):
+        sink.show(replace(first, note="lost", repeated=True))
+    stats = json.loads(get(sink, "/stats")[1])
+    assert (stats["frames"], stats["fps"], stats["note"]) == (4, 0, "lost")
+    assert page_module._rate([1.0, 1.0]) == 0
+
+
+def test_addresses_that_are_none_are_answered(opened, capfd):
+    sink = opened()
+    assert get(sink, "http://[/", Host="localhost") == (400, b"this is no address\n")
+    assert get(sink, "/stats", Host="[")[0] == 403
+    assert capfd.readouterr().err == ""
+
+
 def test_a_foreign_name_for_this_machine_is_refused(opened):
     """As a page elsewhere would use to get at the camera here (DNS rebinding)."""
     sink = opened()
@@ -227,6 +255,16 @@ def test_in_a_browser(opened, tmp_path):
         until(lambda: page.evaluate("pair.told.number") > number + 5)
         until(lambda: json.loads(get(sink, "/stats")[1])["viewers"] == 1)
         assert feed.failure is None
+
+
+def test_pixels_that_are_not_square_in_a_browser(opened, tmp_path):
+    sink = opened(source=info(aspect=Fraction(2)))
+    sink.show(shot(size=(64, 48)))
+    with Browser(tmp_path / "one") as browser:
+        page = browser.page(sink.url)
+        until(lambda: page.evaluate("pair && pair.told.number"))
+        shape = page.evaluate("canvas.clientWidth / canvas.clientHeight")
+    assert shape == pytest.approx(128 / 48, rel=0.01)
 
 
 def test_the_page_says_that_the_stream_has_ended_and_goes_on_when_it_is_back(opened, tmp_path):

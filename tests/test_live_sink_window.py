@@ -3,11 +3,14 @@
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -37,9 +40,9 @@ with open_sink("window", SinkOptions(folder=sys.argv[1], title="rfdn under test"
 """
 
 
-def pair(size=(64, 48), note="", captured=None):
+def pair(size=(64, 48), note="", captured=None, aspect=1.0):
     made = shot(size=size, note=note, captured=captured)
-    return Pair(rgb_of(made.before), rgb_of(made.frame), made.captured, made.made, note)
+    return Pair(rgb_of(made.before), rgb_of(made.frame), made.captured, made.made, note, aspect)
 
 
 def colour(picture, x, y):
@@ -104,6 +107,20 @@ def test_information_is_the_truth():
     assert all(f"{key}  {what}" in view._lines(made, 11.0) for key, what in KEYS)
 
 
+def test_a_picture_that_is_shown_again_counts_once():
+    """As it is while the source is lost: all that is left of the last two seconds is one moment."""
+    view = View(information=True)
+    for moment in (9.0, 9.04, 9.08, *[10.0] * 5):
+        view.count(moment)
+    assert "3.0 fps" in view._lines(pair(captured=10.0), 10.5)[1]
+    assert "0.0 fps" in view._lines(pair(captured=10.0), 11.5)[1]
+
+
+def test_pixels_that_are_not_square_keep_their_shape():
+    assert place(pair(size=(96, 64), aspect=32 / 27), (1600, 900)) == (0, 0, 1600, 900)
+    assert place(pair(size=(96, 64), aspect=0.5), (960, 640)) == (240, 0, 480, 640)
+
+
 @pytest.mark.parametrize("size", [(64, 48), (1, 1), (640, 20), (20, 640), (3, 999)])
 def test_any_window_holds_the_picture(size):
     view = View(mode="split", information=True, help=True)
@@ -135,12 +152,13 @@ def test_fitting_keeps_the_level():
 
 
 def test_a_pair_travels_and_a_torn_one_is_the_end():
-    made = pair(note="über\nzwei")
+    made = pair(note="über\nzwei", aspect=32 / 27)
     data = viewer.header(made) + made.before.tobytes() + made.after.tobytes()
     stream = io.BytesIO(data * 2 + data[:-1])
     for _ in range(2):
         got = read_pair(stream)
         assert (got.captured, got.made, got.note) == (made.captured, made.made, made.note)
+        assert got.aspect == made.aspect
         np.testing.assert_array_equal(got.before, made.before)
         np.testing.assert_array_equal(got.after, made.after)
     assert read_pair(stream) is None
@@ -159,6 +177,59 @@ def test_a_dead_display_is_one_line_and_ends_no_process(monkeypatch):
     words = r"^the display ':4711' cannot be used; use SINK page or set DISPLAY$"
     with open_sink("window") as sink, pytest.raises(UsageError, match=words):
         sink.open(info(), (64, 48), sink.wants(info()))
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signals that can be blocked")
+def test_ctrl_c_is_not_for_the_window(monkeypatch):
+    """A terminal sends it to all processes; this one would end in the middle of its imports, the display blamed."""
+    monkeypatch.setenv("DISPLAY", ":4711")
+    with open_sink("window") as sink:
+
+        def interrupt():
+            until(lambda: sink._process)
+            while not sink.closed:
+                sink._process.send_signal(signal.SIGINT)
+                time.sleep(0.01)
+
+        terminal = threading.Thread(target=interrupt)
+        terminal.start()
+        with pytest.raises(UsageError, match="cannot be used"):
+            sink.open(info(), (64, 48), sink.wants(info()))
+        terminal.join(20)
+        assert sink._process.returncode != -signal.SIGINT
+        assert "KeyboardInterrupt" not in sink._last_words()
+
+
+VIEWER = """
+import sys
+if sys.argv[1:]:
+    print("ready", flush=True)
+    print("WIDTH", *sys.argv[2:4], file=sys.stderr)
+    sys.stdin.buffer.readline()
+    print("Traceback:\\nZeroDivisionError: float division by zero\\n\\n  <no Python frame>", file=sys.stderr)
+    sys.exit(1)
+"""
+
+
+@pytest.fixture
+def dying_viewer(tmp_path, monkeypatch):
+    """In the place of the window's process: it fails at the first picture, and the toolkit says more after it."""
+    (tmp_path / "dying.py").write_text(VIEWER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("DISPLAY", ":4711")
+    monkeypatch.setattr(viewer, "__name__", "dying")
+
+
+def test_a_window_that_fails_tells_why(dying_viewer):
+    wide = info((96, 64), aspect=Fraction(2))
+    with open_sink("window") as sink:
+        sink.open(wide, (960, 640), sink.wants(wide))
+        with pytest.raises(
+            MediaError, match=r"^the window ended by itself: ZeroDivisionError: float division by zero$"
+        ):
+            until(lambda: sink.show(shot()))
+        sink._log.seek(0)
+        assert sink._log.readline() == b"WIDTH 1280 427\n"  # of 1920x640, as it is shown
 
 
 def test_the_window_takes_no_name():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from faults import FaultyDevice, RecordingDevice, free_of
+from rfdn_stream.devices.cpu import CpuDevice
 from rfdn_stream.devices.happens_before import RaceError
 from rfdn_stream.devices.ring import Ring
 from rfdn_stream.errors import DeviceError
@@ -121,6 +122,17 @@ def test_fill_and_drain_take_the_place_of_the_copies():
         assert device.host(slot.pin_out, write=False).tolist() == [2 * number] * 2
         ring.release(slot)
     assert taken == [[2 * number] * 8 for number in range(5)]
+    device.close()
+
+
+def test_readers_leave_nothing_behind_on_a_device_that_does_not_check():
+    """A slot whose frame repeats for hours has a reader each time."""
+    device = CpuDevice()
+    ring = Ring(device, 1)
+    slot = ring.next()
+    for _ in range(3):
+        ring.release(slot)
+    assert slot.released == []
     device.close()
 
 

@@ -1,5 +1,6 @@
 """The Upscaler on a checking device: one way in, any thread, every format; errors belong to their frame."""
 
+import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,7 @@ import torch
 
 import rfdn_stream
 from rfdn_stream.devices.cpu import CpuDevice
-from rfdn_stream.errors import DeviceError, ModelError, RfdnError, UsageError
+from rfdn_stream.errors import DeviceError, MediaError, ModelError, RfdnError, UsageError
 from rfdn_stream.frame import FORMATS, ColorSpec
 from rfdn_stream.kernels import reference
 from rfdn_stream.nets.catalogue import open_model
@@ -174,6 +175,10 @@ def test_weights_that_overflow_are_reported(tmp_path):
     [
         ({"model": "erfdn-x9"}, "erfdn-x9"),
         ({"scale": 5}, "5"),
+        ({"scale": 2.0}, r"scale 2.0 is not understood; give a whole number, or one for each network in sequence"),
+        ({"scale": ()}, r"scale \(\) is not understood"),
+        ({"scale": (2, 2.0)}, r"scale \(2, 2.0\) is not understood"),
+        ({"scale": "2"}, "scale '2' is not understood"),
         ({"device": "tpu"}, "unknown device 'tpu'; available: cuda, cpu"),
         ({"device": "cpu:1"}, "use 'cpu'"),
         ({"device": "cpu:x"}, "auto, cpu or cuda:N"),
@@ -186,6 +191,42 @@ def test_weights_that_overflow_are_reported(tmp_path):
 def test_impossible_requests_are_refused_at_once(options, message):
     with pytest.raises((UsageError, ModelError), match=message):
         Upscaler(**options)
+
+
+@pytest.mark.parametrize(("scale", "all_in_all"), [(np.int64(2), 2), ((2, np.int32(2)), 4)])
+def test_numpys_whole_numbers_are_scales(scale, all_in_all):
+    with Upscaler(scale=scale, engine="torch") as upscaler:
+        assert upscaler.scale == all_in_all
+
+
+def test_pictures_without_pixels_are_refused(upscaler):
+    for size in ((0, 4), (4, 0)):
+        with pytest.raises(MediaError, match=f"a picture of {size[1]}x{size[0]} has no pixels"):
+            list(upscaler.map([np.zeros((*size, 3), np.uint8)]))
+
+
+def test_no_memory_for_the_network_is_the_devices_error(upscaler, monkeypatch):
+    def greedy(rgb):
+        return torch.empty(1 << 60, dtype=torch.uint8)
+
+    greedy.scale = 2
+    with monkeypatch.context() as patched:
+        patched.setattr(upscaler, "engine", greedy)
+        with pytest.raises(DeviceError, match="cpu is out of memory"):
+            upscaler.submit(random_frame()).result()
+    upscaler.submit(random_frame()).result()
+
+
+def test_an_upscaler_that_nobody_closed_leaves_no_threads(tiny_model):
+    upscaler = Upscaler(tiny_model, device="cpu")
+    upscaler(np.zeros((16, 16, 3), np.uint8))
+    threads = [stream._thread for stream in upscaler.device._streams.values()]
+    assert len(threads) == 3
+    del upscaler
+    gc.collect()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_a_closed_upscaler_says_so(tiny_model):

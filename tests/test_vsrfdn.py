@@ -23,6 +23,7 @@ from vapoursynth import core  # noqa: E402
 
 import vsrfdn  # noqa: E402
 from vsrfdn import pool  # noqa: E402
+from vsrfdn.filter import _warn  # noqa: E402
 from vsrfdn.formats import pixel_format, planes_of  # noqa: E402
 
 TAGGED = {"_Matrix": 1, "_Range": 0, "_ChromaLocation": 0}
@@ -42,6 +43,7 @@ def rfdn(tiny_model):
 
 @pytest.fixture
 def logged():
+    _warn.cache_clear()  # what other tests were told
     said = []
     handle = core.add_log_handler(lambda kind, text: said.append(text) if text.startswith("rfdn") else None)
     yield said
@@ -291,6 +293,7 @@ def test_any_target_size(rfdn, asked, size):
             {"tile": np.int64(64), "num_streams": np.int32(2), "strength": np.float32(0.5)},
             {"tile": 64, "strength": 0.5},
         ),
+        ({"scale": np.int64(2), "strength": 0, "model_path": None}, {"strength": 0}),
     ],
 )
 def test_options_are_the_upscalers(rfdn, tiny_model, asked, given):
@@ -318,6 +321,23 @@ def test_properties_are_kept_and_colour_is_said(rfdn):
     assert not rgb.keys() & TAGGED.keys()
     gray = dict(rfdn(blank(vs.GRAY8, _Matrix=0)).get_frame(0).props)
     assert gray["_Matrix"] == 0
+
+
+def test_results_are_no_fields(rfdn):
+    """A resizer behind, such as that of `height`, must take their rows for one picture."""
+    picture = noise(FORMATS["yuv420p"])
+    whole = blank(vs.YUV420P8, length=1)
+    fields = whole.std.SetFrameProps(_FieldBased=2)
+    got, want = (rfdn(clip_of([picture], clip), height=42).get_frame(0) for clip in (fields, whole))
+    assert got.props["_FieldBased"] == 0
+    assert_planes_equal(planes(got), planes(want))
+
+
+def test_codes_beyond_black_and_white_are_clipped_in_limited_range(rfdn):
+    white = blank(vs.GRAY8, length=1).std.Expr("255")
+    full = white.std.SetFrameProps(_Range=1)
+    limited, kept = (planes(rfdn(clip, strength=0).get_frame(0))[0].max() for clip in (white, full))
+    assert (limited, kept) == (235, 255)
 
 
 @pytest.mark.parametrize(
@@ -403,10 +423,11 @@ def test_what_cannot_be_done_is_refused_at_construction(rfdn, options, complaint
 
 
 def test_clips_that_cannot_be_taken_are_refused(rfdn):
-    with pytest.raises(vs.Error, match=r"rfdn: Gray32 has 32 bits; .*clip\.resize\.Point\(format=vs\.GRAYS\)"):
+    taken = "integers of 8 to 16 bits and floating point are taken$"
+    with pytest.raises(vs.Error, match=f"rfdn: Gray32 has 32 bits; {taken}"):
         rfdn(blank(vs.GRAY32))
     deep = core.query_video_format(vs.YUV, vs.INTEGER, 24, 2, 0)
-    with pytest.raises(vs.Error, match=r"rfdn: YUV444P24 has 24 bits; .*clip\.resize\.Point\(format=vs\.YUV444PS\)"):
+    with pytest.raises(vs.Error, match=f"rfdn: YUV444P24 has 24 bits; {taken}"):
         rfdn(core.std.BlankClip(format=deep.id))
     with pytest.raises(vs.Error, match=r"rfdn: clip must be a video node.*; got str"):
         rfdn("in.mkv")
@@ -426,6 +447,8 @@ def test_a_matrix_that_the_engine_does_not_know_is_that_frames_error(rfdn):
     result.get_frame(1)
     with pytest.raises(vs.Error, match=r"rfdn: frame 3: colour matrix YCgCo is not supported; supported: BT.601"):
         result.get_frame(3)
+    with pytest.raises(vs.Error, match="rfdn: frame 0: _Matrix 0 says RGB, which a YUV clip cannot be"):
+        rfdn(good.std.SetFrameProps(_Matrix=0)).get_frame(0)
 
 
 def test_a_failure_in_frame_7_is_frame_7s_alone(rfdn):
@@ -464,6 +487,21 @@ def test_a_failure_that_nobody_foresaw_names_its_frame(rfdn, monkeypatch, caplog
     assert result.get_frame(2).width == 72
     del result
     until(lambda: not len(pool.POOL))  # the failure, which the Upscaler remembers, keeps nothing alive
+
+
+def test_a_lack_of_memory_is_told_in_words_of_the_filter(rfdn, monkeypatch):
+    """The engine's message names no option of the command line, as not every command has those."""
+    result = rfdn(blank(vs.GRAY8))
+    (shared,) = pool.POOL._shared.values()
+
+    def full(rgb):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    full.scale = 2
+    monkeypatch.setattr(shared.upscaler, "engine", full)
+    words = r"rfdn: frame 2: cpu is out of memory; end other programs that use it; smaller tiles or batches need less$"
+    with pytest.raises(vs.Error, match=words):
+        result.get_frame(2)
 
 
 # Sharing

@@ -6,9 +6,11 @@ that schedules work run on it.
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +29,12 @@ class CpuBuffer:
     """Bytes in RAM; `pinned` only says which side of the contract they play."""
 
     def __init__(self, nbytes: int, name: str, pinned: bool) -> None:
-        self.tensor = torch.empty(nbytes, dtype=torch.uint8)
+        try:
+            self.tensor = torch.empty(nbytes, dtype=torch.uint8)
+        except RuntimeError as failure:  # all that torch has to say of its allocator for RAM
+            raise DeviceError(
+                f"cpu got no {nbytes / 1e6:.0f} MB of memory for a frame; end other programs, or take smaller pictures"
+            ) from failure
         self.nbytes, self.name, self.pinned = nbytes, name, pinned
 
 
@@ -53,15 +60,15 @@ class CpuEvent:
 
 
 class CpuStream:
-    """A worker thread that runs what is put into its queue, in order."""
+    """A queue of work, and the thread that does it."""
 
     def __init__(self, device: CpuDevice, name: str) -> None:
         self.name = name
         self._device = device
-        self._queue: queue.SimpleQueue[tuple[Callable[[], Any], bool] | None] = queue.SimpleQueue()
-        # A daemon: Ctrl-C must not wait for a network that computes for seconds.
-        self._thread = threading.Thread(target=self._run, name=f"stream-{name}", daemon=True)
+        self._thread = _Worker(name, device.pending)
         self._thread.start()
+        # An Upscaler that nobody closed leaves no threads behind. At exit there is `_end_workers`.
+        weakref.finalize(self, self._thread.put_end).atexit = False
 
     def record(self, event: Event) -> None:
         assert isinstance(event, CpuEvent)
@@ -80,23 +87,76 @@ class CpuStream:
     def put(self, work: Callable[[], Any], *, even_after_failure: bool = False) -> None:
         """Enqueues work; marks and waits run even after a failure, so that nobody waits for ever."""
         self._device.raise_pending()
-        self._queue.put((work, even_after_failure))
+        self._thread.queue.put((work, even_after_failure))
 
     def finish(self, *, join: bool) -> None:
         """Ends the thread after what is enqueued."""
-        self._queue.put(None)
+        self._thread.put_end()
         if join:
             self._thread.join()
 
-    def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            work, even_after_failure = item
-            if self._device.failure is not None and not even_after_failure:
-                continue
+
+class _Pending:
+    """A device's first failure, if there is one."""
+
+    failure: BaseException | None = None
+
+    def fail(self, failure: BaseException) -> None:
+        self.failure = self.failure or failure
+
+    def raise_it(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+class _Worker(threading.Thread):
+    """Runs what is put into its queue, in order.
+
+    It knows neither stream nor device, and keeps no work that is done: nothing lives on because its thread does.
+    """
+
+    def __init__(self, name: str, pending: _Pending) -> None:
+        # A daemon: Ctrl-C of the command line must not wait for a network that computes for seconds.
+        super().__init__(name=f"stream-{name}", daemon=True)
+        self.queue: queue.SimpleQueue[tuple[Callable[[], Any], bool] | None] = queue.SimpleQueue()
+        self.pending = pending
+
+    def put_end(self) -> None:
+        """The thread ends after what is enqueued."""
+        self.queue.put(None)
+
+    def run(self) -> None:
+        while self._next():
+            pass
+
+    def _next(self) -> bool:
+        """Does the next piece of work; whether there was one."""
+        item = self.queue.get()
+        if item is None:
+            return False
+        work, even_after_failure = item
+        if self.pending.failure is None or even_after_failure:
             try:
                 work()
             except BaseException as failure:  # noqa: BLE001 - raised again by the next call on the device
-                self._device.fail(failure)
+                self.pending.fail(failure)
+        return True
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Waits for the work under way, and drops the rest, while threads still run.
+
+    Python unwinds a daemon that is inside torch when the interpreter ends, and torch aborts the process for that.
+    """
+    workers = [thread for thread in threading.enumerate() if isinstance(thread, _Worker)]
+    for worker in workers:
+        worker.pending.fail(DeviceError("the program ends before the device's work is done"))
+    # Only now, so that nobody enqueues a wait for a mark that comes behind the end of its stream.
+    for worker in workers:
+        worker.put_end()
+    for worker in workers:
+        worker.join()
 
 
 class CpuDevice:
@@ -117,7 +177,7 @@ class CpuDevice:
         if index is not None:
             raise UsageError(f"there is one CPU device, got 'cpu:{index}'; use 'cpu'")
         self.order = HappensBefore() if check else None
-        self.failure: BaseException | None = None
+        self.pending = _Pending()
         self._streams: dict[str, CpuStream] = {}
 
     def stream(self, name: str) -> CpuStream:
@@ -184,12 +244,11 @@ class CpuDevice:
 
     def fail(self, failure: BaseException) -> None:
         """Makes `failure` the device's pending error, unless there is one."""
-        self.failure = self.failure or failure
+        self.pending.fail(failure)
 
     def raise_pending(self) -> None:
         """Raises what failed earlier."""
-        if self.failure is not None:
-            raise self.failure
+        self.pending.raise_it()
 
     def _enqueue(
         self, what: str, work: Callable[[], None], stream: Stream, reads: Sequence[Buffer], writes: Sequence[Buffer]

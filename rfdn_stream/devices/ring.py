@@ -104,4 +104,6 @@ class Ring:
 
     def release(self, slot: Slot) -> None:
         """The calling thread has read pin_out, or its part of it, and leaves that to the next frame."""
-        slot.released.append(self.device.publish())
+        token = self.device.publish()
+        if token is not None:  # only a checking device gives any; of frames that repeat, one slot has many readers
+            slot.released.append(token)

@@ -117,7 +117,7 @@ class OpenVinoEngine:
         except RuntimeError as failure:  # OpenVINO's only class; its last line is the cause
             said = (str(failure).strip().splitlines() or ["no reason given"])[-1]
             raise DeviceError(
-                f"OpenVINO failed at {width}x{height}: {said}; choose a smaller --tile, or --engine torch"
+                f"OpenVINO failed at {width}x{height}: {said}; smaller tiles need less, or choose engine torch"
             ) from failure
         return torch.from_numpy(result)[0, :, : self.scale * height, : self.scale * width]
 

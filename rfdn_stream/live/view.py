@@ -44,6 +44,7 @@ class Pair:
         before, after: each in its own size.
         captured, made: as in `live.base.Shot`.
         note: what the viewer should know.
+        aspect: how wide a pixel is shown for its height, in both pictures.
     """
 
     before: Picture
@@ -51,6 +52,7 @@ class Pair:
     captured: float
     made: float
     note: str = ""
+    aspect: float = 1.0
 
 
 @dataclass
@@ -96,8 +98,9 @@ class View:
         self._message = message, now + _MESSAGE
 
     def count(self, moment: float) -> None:
-        """A frame was made at that moment, in seconds."""
-        self._moments.append(moment)
+        """A picture was made at that moment, in seconds; one that is shown again counts once."""
+        if not self._moments or moment != self._moments[-1]:
+            self._moments.append(moment)
 
     def state(self, now: float) -> tuple[object, ...]:
         """What a drawing depends on besides the frame: where it is the same, the drawing is."""
@@ -148,14 +151,16 @@ class View:
 
     def _rate(self, now: float) -> float:
         times = [moment for moment in list(self._moments) if now - moment < 2]
-        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+        span = times[-1] - times[0] if times else 0.0
+        return (len(times) - 1) / span if span else 0.0
 
 
 def place(pair: Pair, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Left, top, width and height of the picture in a window of (width, height), its shape kept."""
     rows, columns, _ = pair.after.shape
-    factor = min(size[0] / columns, size[1] / rows)
-    width, height = max(1, round(columns * factor)), max(1, round(rows * factor))
+    shown = columns * pair.aspect
+    factor = min(size[0] / shown, size[1] / rows)
+    width, height = max(1, round(shown * factor)), max(1, round(rows * factor))
     return (size[0] - width) // 2, (size[1] - height) // 2, width, height
 
 

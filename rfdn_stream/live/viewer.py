@@ -42,6 +42,7 @@ def header(pair: Pair) -> bytes:
         "captured": pair.captured,
         "made": pair.made,
         "note": pair.note,
+        "aspect": pair.aspect,
     }
     return json.dumps(told).encode() + b"\n"
 
@@ -62,7 +63,7 @@ def read_pair(stream: BinaryIO) -> Pair | None:
                 return None
             at += count
         pictures.append(picture)
-    return Pair(pictures[0], pictures[1], told["captured"], told["made"], told["note"])
+    return Pair(pictures[0], pictures[1], told["captured"], told["made"], told["note"], told["aspect"])
 
 
 class Viewer:

@@ -49,14 +49,14 @@ def options(
     """What the Upscaler is to be made with; what only it can know, such as its models, it refuses itself."""
     if model is not None and model_path is not None:
         raise UsageError(f"got both model {model!r} and model_path {str(model_path)!r}; give one of them")
-    _whole("scale", scale, 1)
+    scale = _whole("scale", scale, 1)
     chosen = model if model_path is None else model_path
     if not isinstance(chosen, str | PathLike | None) or chosen == "":
         raise UsageError(f"model {chosen!r} is neither a model's name nor the path of a weights file")
     if not isinstance(strength, Real):
         raise UsageError(f"strength {strength!r} is not a number; give one from 0 to 1")
     if num_streams is not None:
-        _whole("num_streams", num_streams, 1, MOST_STREAMS)
+        num_streams = _whole("num_streams", num_streams, 1, MOST_STREAMS)
     return Options(
         model=None if chosen is None else fspath(chosen),
         scale=scale if chosen is None else None,  # that of a model is told by the model
@@ -75,9 +75,9 @@ def target_size(clip: vs.VideoNode, scale: int, height: int | None, width: int |
     if height is None and width is None:
         return None
     if height is not None:
-        _whole("height", height, 1, LONGEST_SIDE)
+        height = _whole("height", height, 1, LONGEST_SIDE)
     if width is not None:
-        _whole("width", width, 1, LONGEST_SIDE)
+        width = _whole("width", width, 1, LONGEST_SIDE)
     known = clip.format.color_family != vs.UNDEFINED
     steps = (1 << clip.format.subsampling_w, 1 << clip.format.subsampling_h) if known else (1, 1)
     if not (clip.width or (width and height)):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from rfdn_stream import ColorSpec, ColorTags, PixelFormat
+from rfdn_stream import ColorSpec, ColorTags, PixelFormat, UsageError
 
-_UNSPECIFIED = 2
+_RGB, _UNSPECIFIED = 0, 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def meaning(props: Mapping[str, Any], format: PixelFormat, width: int, height: i
     """Reads `_Matrix`, `_Range`, `_ChromaLocation`, `_Primaries` and `_Transfer`.
 
     Raises:
-        RfdnError: a matrix that the engine cannot convert.
+        RfdnError: a matrix that the engine cannot convert, or of RGB on YUV.
     """
     location = props.get("_ChromaLocation")
     range_ = props.get("_Range")
@@ -51,6 +51,10 @@ def _meaning(tags: ColorTags, format: PixelFormat, width: int, height: int) -> M
         return Meaning(ColorSpec("rgb", "limited" if tags.range == 1 else "full", "center"), {}, ())
     if format.family == "gray":
         tags = replace(tags, matrix=_UNSPECIFIED)  # that of the picture whose plane this may be; here it means nothing
+    elif tags.matrix == _RGB:
+        raise UsageError(
+            "_Matrix 0 says RGB, which a YUV clip cannot be; say what it is, as in clip.std.SetFrameProps(_Matrix=1)"
+        )
     # Grey is limited unless it says otherwise, as in VapourSynth's own resizers; so it is in H.264.
     color = tags.interpret(format, width, height, codec="h264")
     said = ColorTags.of_color(color, format, tags)

@@ -47,7 +47,8 @@ def rfdn(
     Every clip comes back in its own format: YUV and GRAY of 8 to 16 bits or floating point, RGB24 to RGB48, RGBH and
     RGBS. Integers are turned into RGB and back by the matrix, range and chroma location of each frame; what a frame
     does not say is guessed as players guess it, and logged. Floating point is never clamped by a network, but between
-    two of them, as for 8 times. Frame properties are kept. Clips of variable size or format are taken, too.
+    two of them, as for 8 times. Frame properties are kept, but no result is interlaced. Clips of variable size or
+    format are taken, too.
 
     All filters of a process with the same options share one network. The first one loads it, and it is released
     some seconds after the last one is gone.
@@ -168,6 +169,8 @@ class _Enlarger:
         target = vs.core.create_video_frame(source.format, *size)
         target.props.update({key: source.props[key] for key in source.props if key != _ALIAS})
         target.props.update(means.props)
+        if "_FieldBased" in source.props:
+            target.props["_FieldBased"] = 0  # whoever splits the result into fields would tear it
         with ticket as result:
             for plane, values in zip(planes_of(target, format), result.planes, strict=True):
                 np.copyto(plane, values)

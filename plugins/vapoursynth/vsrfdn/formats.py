@@ -27,8 +27,7 @@ def pixel_format(format: vs.VideoFormat) -> PixelFormat:
     floating = format.sample_type == vs.FLOAT
     if not floating and format.bits_per_sample > 16:
         raise UsageError(
-            f"{format.name} has {format.bits_per_sample} bits; integers of 8 to 16 bits and floating point are "
-            f"taken, so convert it first: clip.resize.Point(format=vs.{_floating_name(format)})"
+            f"{format.name} has {format.bits_per_sample} bits; integers of 8 to 16 bits and floating point are taken"
         )
     family, bits = FAMILIES[format.color_family], format.bits_per_sample
     subsampling = (format.subsampling_w, format.subsampling_h)
@@ -52,8 +51,3 @@ def converted(format: vs.VideoFormat) -> vs.VideoFormat:
 def planes_of(frame: vs.VideoFrame, format: PixelFormat) -> tuple[npt.NDArray[Any], ...]:
     """Views of a frame's planes, in the engine's order; writable where the frame is."""
     return tuple(np.asarray(frame[k]) for k in _ORDER[format.family])
-
-
-def _floating_name(format: vs.VideoFormat) -> str:
-    name: str = format.replace(sample_type=vs.FLOAT, bits_per_sample=32).name
-    return name.upper()

@@ -160,7 +160,7 @@ class Network:
         """
         assert self.close.alive
         if self._c.rfdn_run(self._handle, picture, *strides, height, width, result):
-            raise DeviceError(f"out of memory at {width}x{height}; end other programs, or choose a --tile")
+            raise DeviceError(f"out of memory at {width}x{height}; end other programs; smaller tiles need less")
 
 
 @functools.cache

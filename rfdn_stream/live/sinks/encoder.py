@@ -43,15 +43,16 @@ _TICK = Fraction(1, 90_000)
 _NEAREST = _TICK * 90
 _KEYFRAMES = 2
 """Seconds between keyframes: as long as a viewer who comes later may have to wait."""
-# The default preset, so that the encoder keeps up; and what gives every packet at once.
+# The default preset, so that the encoder keeps up; what that takes besides; and what gives every packet at once.
 _KEEPS_UP = {"libx264": "veryfast", "libx264rgb": "veryfast", "libx265": "superfast", "libsvtav1": "10",
              "libvpx-vp9": "8", "h264_nvenc": "p4", "hevc_nvenc": "p4", "av1_nvenc": "p4"}  # fmt: skip
+_IN_TIME = {"libvpx-vp9": {"deadline": "realtime"}}  # else it takes no preset above 5, and many times as long
 _NVENC = {"tune": "ull", "zerolatency": "1", "delay": "0", "bf": "0", "forced-idr": "1"}
 _AT_ONCE = {
     "libx264": {"tune": "zerolatency", "forced-idr": "1"},
     "libx265": {"tune": "zerolatency", "forced-idr": "1"},
     "libsvtav1": {"svtav1-params": "pred-struct=1"},
-    "libvpx-vp9": {"deadline": "realtime", "lag-in-frames": "0"},
+    "libvpx-vp9": {"lag-in-frames": "0"},
     "h264_nvenc": _NVENC,
     "hevc_nvenc": _NVENC,
     "av1_nvenc": _NVENC,
@@ -229,9 +230,10 @@ class LiveEncoder:
         self._video = video
 
     def _options(self) -> dict[str, str]:
-        options = self._encoding.with_hdr(StaticHdr(), self._size)
+        codec = self._encoding.codec
+        options = self._encoding.with_hdr(StaticHdr(), self._size) | _IN_TIME.get(codec, {})
         if self._at_once:
-            options = options | _AT_ONCE.get(self._encoding.codec, {})
+            options = options | _AT_ONCE.get(codec, {})
         if self._bitrate is not None:
             # Half a second of it at most waits in the receiver's buffer.
             options = options | {"maxrate": f"{self._bitrate}k", "bufsize": f"{self._bitrate // 2}k"}

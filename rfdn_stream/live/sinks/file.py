@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rfdn_stream.errors import MediaError
+from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import ColorSpec, PixelFormat, VideoInfo
 from rfdn_stream.live.sinks import SinkOptions
 from rfdn_stream.live.sinks.encoded import EncodedSink
@@ -15,6 +15,11 @@ from rfdn_stream.live.sinks.encoder import LiveEncoder, settle_encoding
 from rfdn_stream.media.output import muxer_of
 from rfdn_stream.media.probe import ffmpeg_name
 from rfdn_stream.media.target import settle_target, whole_or_nothing
+
+# Containers that take no encoder that is chosen automatically; FFmpeg says so only when their header is written.
+_PARTICULAR = frozenset(
+    ("a64", "film_cpk", "gxf", "oga", "opus", "psp", "spx", "swf", "webm_dash_manifest", "yuv4mpegpipe")
+)
 
 
 class FileSink(EncodedSink):
@@ -33,6 +38,11 @@ class FileSink(EncodedSink):
         self._path = Path(target).expanduser()
         settle_target(options.source, self._path, overwrite=options.overwrite)
         self._muxer = muxer_of(self._path)
+        if options.codec is None and self._muxer in _PARTICULAR:
+            extension = self._path.suffix
+            raise UsageError(
+                f"{extension} holds nothing that live encodes by itself; use .mkv, .mp4, .mov, .webm, .ts or .avi"
+            )
         self._stack = ExitStack()
 
     @property

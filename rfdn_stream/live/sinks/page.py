@@ -35,6 +35,7 @@ from rfdn_stream.live.base import Shot
 from rfdn_stream.live.sinks import SinkOptions
 from rfdn_stream.live.sinks.null import NullSink
 from rfdn_stream.live.sinks.picture import bgr_of
+from rfdn_stream.media.shape import pixel_aspect_ratio
 
 _PORT = 8080
 _QUALITY = 90
@@ -79,9 +80,9 @@ class PageSink(NullSink):
         return pixel_format("rgb24"), RGB_FULL
 
     def open(self, info: VideoInfo, size: tuple[int, int], output: tuple[PixelFormat, ColorSpec]) -> None:
-        host = self._host
+        host, aspect = self._host, float(pixel_aspect_ratio(info, size))
         try:
-            self._server = _Server(host, self._port, self._token, self.options.title)
+            self._server = _Server(host, self._port, self._token, self.options.title, aspect)
         except OSError as error:
             raise UsageError(f"cannot serve a page on {host}:{self._port}: {_cause(error, self._port)}") from None
         thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="page", daemon=True)
@@ -110,6 +111,13 @@ def is_loopback(host: str) -> bool:
     return False
 
 
+def _host_in(header: str) -> str:
+    """The host of a request's header Host; "" = it names none."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(f"//{header}").hostname or ""
+    return ""
+
+
 def _cause(error: OSError, port: int) -> str:
     if isinstance(error, socket.gaierror):
         return f"{error.strerror}; use 127.0.0.1, 0.0.0.0 or an address of this machine"
@@ -128,9 +136,14 @@ def _reachable(host: str) -> str:
 
 
 class _Gallery:
-    """The newest frame, and its JPEGs once somebody has asked for them."""
+    """The newest frame, and its JPEGs once somebody has asked for them.
 
-    def __init__(self) -> None:
+    Args:
+        aspect: how wide a pixel is to be shown for its height.
+    """
+
+    def __init__(self, aspect: float) -> None:
+        self._aspect = aspect
         self._changed = threading.Condition()
         self._drawing = threading.Lock()
         self._shot: Shot | None = None
@@ -144,7 +157,8 @@ class _Gallery:
         with self._changed:
             self._shot = shot
             self._number += 1
-            self._times.append(time.monotonic())
+            if not shot.repeated:
+                self._times.append(time.monotonic())
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -185,12 +199,14 @@ class _Gallery:
                 "latency_ms": round((shot.made - shot.captured) * 1000, 1),
                 "before": [shot.before.width, shot.before.height],
                 "after": [shot.frame.width, shot.frame.height],
+                "aspect": self._aspect,
             }
         return told
 
 
 def _rate(times: list[float]) -> float:
-    return round((len(times) - 1) / (times[-1] - times[0]), 1) if len(times) > 1 else 0.0
+    span = times[-1] - times[0] if times else 0.0
+    return round((len(times) - 1) / span, 1) if span else 0.0
 
 
 def _jpeg(frame: Frame) -> bytes:
@@ -204,9 +220,9 @@ class _Server(ThreadingHTTPServer):
     # On Windows this would share a port that another program holds.
     allow_reuse_address = sys.platform != "win32"
 
-    def __init__(self, host: str, port: int, token: str, title: str) -> None:
+    def __init__(self, host: str, port: int, token: str, title: str, aspect: float) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.gallery, self.token = _Gallery(), token
+        self.gallery, self.token = _Gallery(aspect), token
         self.guarded = is_loopback(host)
         page = resources.files("rfdn_stream.live.sinks").joinpath("page.html").read_text("utf-8")
         self.html = page.replace("{{title}}", escape(title)).encode()
@@ -230,7 +246,11 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:
+            self._send(HTTPStatus.BAD_REQUEST, "text/plain", b"this is no address\n")
+            return
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         answer = {"/": self._page, "/frame": self._frame, "/stats": self._stats}.get(parts.path)
         if not self._is_welcome(query):
@@ -244,8 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Knows the token; and where there is none, came by this machine's own name (no foreign page's by DNS)."""
         if self.server.token:
             return secrets.compare_digest(query.get("token", "").encode(), self.server.token.encode())
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
-        return not self.server.guarded or is_loopback(host)
+        return not self.server.guarded or is_loopback(_host_in(self.headers.get("Host", "")))
 
     def _page(self, query: dict[str, str]) -> None:
         self._send(HTTPStatus.OK, "text/html; charset=utf-8", self.server.html)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,10 +17,14 @@ from rfdn_stream.live.sinks import SinkOptions
 from rfdn_stream.live.sinks.null import NullSink
 from rfdn_stream.live.sinks.picture import rgb_of
 from rfdn_stream.live.view import Pair
+from rfdn_stream.media.shape import pixel_aspect_ratio
+from rfdn_stream.process import uninterrupted_children
 
 _LARGEST, _SMALLEST = (1280, 720), (320, 180)
 # Seconds that the window may take to go.
 _PATIENCE = 5
+# How a traceback's last line begins. What Python and the toolkit say after it tells nobody anything.
+_ERROR = re.compile(r"[\w.]*[Ee]rror(: |$)")
 
 
 class WindowSink(NullSink):
@@ -39,6 +44,7 @@ class WindowSink(NullSink):
         if sys.platform.startswith("linux") and not _display():
             raise UsageError("no display; use SINK page or set DISPLAY")
         self._process: subprocess.Popen[bytes] | None = None
+        self._aspect = 1.0
 
     @property
     def closed(self) -> bool:
@@ -48,13 +54,16 @@ class WindowSink(NullSink):
         return FORMATS["rgb24"], RGB_FULL
 
     def open(self, info: VideoInfo, size: tuple[int, int], output: tuple[PixelFormat, ColorSpec]) -> None:
-        factor = min(1, _LARGEST[0] / size[0], _LARGEST[1] / size[1])
-        sides = (str(max(least, round(side * factor))) for least, side in zip(_SMALLEST, size, strict=True))
+        self._aspect = float(pixel_aspect_ratio(info, size))
+        shape = size[0] * self._aspect, size[1]
+        factor = min(1, _LARGEST[0] / shape[0], _LARGEST[1] / shape[1])
+        sides = (str(max(least, round(side * factor))) for least, side in zip(_SMALLEST, shape, strict=True))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
         command = [sys.executable, "-m", viewer.__name__, self.options.title, *sides, self.options.folder or "."]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, bufsize=0
-        )
+        with uninterrupted_children():
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, bufsize=0
+            )
         assert self._process.stdout is not None
         if self._process.stdout.readline() != b"ready\n":
             self._process.wait()
@@ -65,7 +74,7 @@ class WindowSink(NullSink):
         if self._process is None or self.closed:
             self._check()
             return
-        pair = Pair(rgb_of(shot.before), rgb_of(shot.frame), shot.captured, shot.made, shot.note)
+        pair = Pair(rgb_of(shot.before), rgb_of(shot.frame), shot.captured, shot.made, shot.note, self._aspect)
         assert self._process.stdin is not None
         try:
             for part in (viewer.header(pair), pair.before, pair.after):
@@ -98,8 +107,9 @@ class WindowSink(NullSink):
 
     def _last_words(self) -> str:
         self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
+        errors = [line for line in lines if _ERROR.match(line)]
+        return (errors or lines or ["it said nothing"])[-1]
 
 
 def _display() -> str:
