@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
-from rfdn_stream.errors import UsageError
+from rfdn_stream.errors import MediaError, UsageError
 
 LOCK = "lock"
 TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
@@ -26,9 +27,10 @@ def locked(folder: Path, what: str = "job", name: str = LOCK) -> Iterator[None]:
 
     Raises:
         UsageError: another process has it, or there are no locks on this disk.
+        MediaError: the file cannot be written.
     """
     path = folder / name
-    with path.open("a+b") as file:
+    with _opened(path) as file:
         try:
             _lock(file.fileno())
         except OSError as failure:
@@ -41,10 +43,25 @@ def locked(folder: Path, what: str = "job", name: str = LOCK) -> Iterator[None]:
             raise UsageError(f"process {who} is working on the {what} in {folder}; wait for it, or end it") from None
         if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
             raise UsageError(f"another process has just ended the {what} in {folder}; try again")
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        except OSError as failure:
+            raise _unwritable(path, failure) from failure
         yield
+
+
+def _opened(path: Path) -> FileIO:
+    """Without a buffer, which would be written once more when the file is closed."""
+    try:
+        return FileIO(path, "a+")
+    except OSError as failure:
+        raise _unwritable(path, failure) from failure
+
+
+def _unwritable(path: Path, failure: OSError) -> MediaError:
+    hint = "; free some space, or choose a folder on another disk" if failure.errno == errno.ENOSPC else ""
+    return MediaError(f"cannot write {path}: {failure.strerror}{hint}")
 
 
 if sys.platform == "win32":

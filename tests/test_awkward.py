@@ -49,13 +49,16 @@ class File:
             [one for one in everything["packets_and_frames"] if one["type"] == kind] for kind in ("packet", "frame")
         )
         self.tags = {key.lower(): value for key, value in everything["format"].get("tags", {}).items()}
+        # The clock of a broadcast began anywhere: what is made of one counts from its first time.
+        broadcast = everything["format"]["format_name"] in ("mpegts", "mpeg")
+        self.origin = float(everything["format"]["start_time"]) if broadcast else 0.0
         self.video = next(s for s in self.streams if s["codec_type"] == "video" and not is_cover(s))
         self.packets = {s["index"]: [p for p in packets if p["stream_index"] == s["index"]] for s in self.streams}
         self.frames = [f for f in frames if f["stream_index"] == self.video["index"]]
 
     @property
     def times(self):
-        return [float(frame.get("best_effort_timestamp_time", "nan")) for frame in self.frames]
+        return [float(frame.get("best_effort_timestamp_time", "nan")) - self.origin for frame in self.frames]
 
     def others(self):
         """Streams beside the main video."""
@@ -175,8 +178,8 @@ def streams_are_kept(before, after, container, losses):
                       ((before, old), (after, new))]  # fmt: skip
             assert not hashes[1] - hashes[0]
             assert sum((hashes[0] - hashes[1]).values()) <= 1  # the priming that an edit list hides
-        times = [[float(p["pts_time"]) for p in file.packets[s["index"]] if int(p["size"]) > 2] for file, s in
-                 ((before, old), (after, new))]  # fmt: skip
+        times = [[float(p["pts_time"]) - file.origin for p in file.packets[s["index"]] if int(p["size"]) > 2]
+                 for file, s in ((before, old), (after, new))]  # fmt: skip
         assert times[0] != sorted(times[0]) or times[1] == pytest.approx(times[0][-len(times[1]) :], abs=0.0015)
 
 

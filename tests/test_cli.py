@@ -57,6 +57,12 @@ def test_help_names_every_option():
         assert option in text
 
 
+def test_help_breaks_no_name_on_a_narrow_terminal():
+    text = rfdn_stream("upscale", "--help", env={**os.environ, "COLUMNS": "80"}).stdout
+    for name in ("winograd", "openvino", "fused", "graph", "compile", "tensorrt", "torch", "libvpx-vp9", "libsvtav1"):
+        assert re.search(rf"\b{name}\b", text), name
+
+
 def test_a_file_is_made_and_said(tmp_path, tiny_model):
     out = tmp_path / "out.mkv"
     result = started("upscale", BUNNY, out, "--model", tiny_model, "--duration", "0:00.2", "--preset", "ultrafast")
@@ -214,6 +220,27 @@ def test_what_is_printed_last_fails_like_all_else(monkeypatch, capsys):
         with pytest.raises(SystemExit):
             cli.main()
         assert (left.pop(), capsys.readouterr().err) == (1, said)
+
+
+def test_a_full_disk_is_not_taken_for_standard_output(monkeypatch, capfd):
+    """Only a result that is to go there may be what has failed."""
+    import rfdn_stream.cli as cli
+    from rfdn_stream.cli import app
+
+    def full(arguments):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(cli.signal, "signal", lambda *how: None)
+    monkeypatch.setattr(cli.os, "_exit", lambda code: None)
+    monkeypatch.setattr(app, "run", full)
+    for arguments, said in (
+        (["upscale", "-", "out.mkv"], "unexpected OSError: .* No space left on device"),
+        (["evaluate", "a", "b", "--json", "-"], "cannot write to standard output: No space left on device"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["rfdn-stream", *arguments])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert re.search(f"rfdn-stream: {said}", capfd.readouterr().err)
 
 
 def test_models_are_listed():

@@ -262,6 +262,15 @@ def test_a_disk_that_fills_up(tmp_path, tiny_model, name):
     assert os.listdir(tmp_path) == ["in.mkv"]
 
 
+def test_a_disk_that_fills_up_within_a_buffer(tmp_path, tiny_model):
+    """What the file has not taken is refused once more when it is closed."""
+    clip = make_clip(tmp_path / "in.mkv", codec="ffv1", frames=8, size=(32, 24))
+    for size in (10, 12_000):  # within the header, and after some frames
+        with small_files(size), pytest.raises(MediaError, match=r"cannot write .*out\.y4m\..*: File too large; free"):
+            upscale(clip, tmp_path / "out.y4m", model=tiny_model)
+    assert os.listdir(tmp_path) == ["in.mkv"]
+
+
 @pytest.mark.parametrize("target", ["Alien: 2x.mkv", "Alien: 2x.gif"])
 def test_a_name_with_a_colon_is_no_protocol(tmp_path, tiny_model, monkeypatch, target):
     make_clip(tmp_path / "Alien: Covenant.mkv", frames=4, options={"g": "2"})

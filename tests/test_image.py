@@ -9,7 +9,7 @@ import pytest
 
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import FORMATS, RGB_FULL, ColorSpec, Frame
-from rfdn_stream.media.image import ImageMetadata, read_image, write_image
+from rfdn_stream.media.image import ImageMetadata, check_image, check_size, read_image, write_image
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -35,11 +35,14 @@ def exif(orientation, order="<"):
     return head + struct.pack(order + "HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
 
 
-def icc():
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6" b="c"/></x:xmpmeta>'
+
+
+def icc(space=b"RGB "):
     """A profile that libpng takes: a header, one tag, and something that does not compress to nothing."""
     data = b"desc" + bytes(4) + np.random.default_rng(1).bytes(400)
     body = bytearray(128)
-    body[8:12], body[12:16], body[16:20], body[20:24] = b"\x02\x10\0\0", b"mntr", b"RGB ", b"XYZ "
+    body[8:12], body[12:16], body[16:20], body[20:24] = b"\x02\x10\0\0", b"mntr", space, b"XYZ "
     body[36:40] = b"acsp"
     body[68:80] = struct.pack(">III", 0xF6D6, 0x10000, 0xD32D)
     struct.pack_into(">I", body, 0, 144 + len(data))
@@ -86,6 +89,27 @@ def test_grey_stays_grey(tmp_path, extension, samples):
     assert metadata.gray
     tolerance = 2 if extension == "jpg" else 0
     assert np.abs(rgb_of(frame).astype(int) - grey).max() <= tolerance
+
+
+@pytest.mark.parametrize("extension", [".png", ".tiff", ".webp", ".jpg"])
+@pytest.mark.parametrize("with_alpha", [False, True])
+def test_what_was_grey_is_compared_as_it_is_written(tmp_path, extension, with_alpha):
+    """Networks leave three components that are not quite equal."""
+    alpha = np.full(RGB.shape[:2], 200, np.uint8) if with_alpha and extension != ".jpg" else None
+    frame, grey, path = rgb_frame(RGB), ImageMetadata(gray=True), tmp_path / "grey.part"
+    write_image(path, frame, alpha, grey, extension=extension)
+    check_image(path, frame, alpha, grey, extension)
+    if extension != ".jpg":
+        with pytest.raises(MediaError, match="its pixels differ"):
+            check_image(path, rgb_frame(RGB ^ 4), alpha, grey, extension)
+
+
+@pytest.mark.parametrize(("extension", "side"), [(".webp", 16383), (".JPG", 65500)])
+def test_sizes_that_a_format_does_not_hold(tmp_path, extension, side):
+    check_size((side, 8), extension)
+    check_size((8, 100_000), ".png")
+    with pytest.raises(UsageError, match=rf"the result is 8x{side + 1}, and \{extension} holds {side} pixels a side"):
+        check_size((8, side + 1), extension)
 
 
 def test_jpeg_is_fine_and_not_subsampled(tmp_path):
@@ -163,16 +187,71 @@ def test_tiff_orientation_is_applied(tmp_path):
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "webp"])
 def test_profile_and_exif_go_along(tmp_path, extension):
-    given = ImageMetadata(exif=exif(1), icc=icc())
+    given = ImageMetadata(exif=exif(1), icc=icc(), xmp=XMP)
     assert write_image(tmp_path / f"a.{extension}", rgb_frame(RGB), metadata=given) == []
-    got = read_image(tmp_path / f"a.{extension}")[2]
-    assert (got.exif, got.icc) == (given.exif, given.icc)
+    assert read_image(tmp_path / f"a.{extension}")[2] == given
+
+
+def test_what_is_too_large_to_go_along_is_told(tmp_path):
+    (note,) = write_image(tmp_path / "a.jpg", rgb_frame(RGB), metadata=ImageMetadata(exif=exif(1), xmp=XMP * 900))
+    assert note == "the image's EXIF or XMP is damaged or too large and was left out"
+
+
+def test_xmp_does_not_ask_for_a_turn_once_more(tmp_path):
+    write_image(tmp_path / "a.jpg", rgb_frame(RGB), metadata=ImageMetadata(exif=exif(6), xmp=XMP))
+    assert read_image(tmp_path / "a.jpg")[2].xmp == XMP.replace(b'n="6"', b'n="1"')
+
+
+def test_profiles_of_other_colours_are_left_out_and_that_is_told(tmp_path, capfd):
+    """CMYK is read as RGB, transparency makes RGB of grey, and WebP has no grey."""
+    alpha, grey = np.full(RGB.shape[:2], 9, np.uint8), ImageMetadata(gray=True, icc=icc(b"GRAY"))
+    for name, clear, given in (
+        ("a.png", None, ImageMetadata(icc=icc(b"CMYK"))),
+        ("b.png", alpha, grey),
+        ("c.webp", None, grey),
+        ("d.png", None, ImageMetadata(gray=True, icc=icc())),
+    ):
+        (note,) = write_image(tmp_path / name, rgb_frame(RGB), clear, given)
+        assert f"its colour profile is for {given.icc[16:20].decode().strip()} and was left out" in note
+        assert read_image(tmp_path / name)[2].icc is None
+    assert write_image(tmp_path / "e.png", rgb_frame(RGB), metadata=grey) == []
+    assert read_image(tmp_path / "e.png")[2] == grey
+    assert capfd.readouterr() == ("", "")
+
+
+def test_text_and_resolution_are_told(tmp_path):
+    write_image(tmp_path / "a.png", rgb_frame(RGB))
+    write_image(tmp_path / "a.jpg", rgb_frame(RGB))
+    png, jpg = (tmp_path / "a.png").read_bytes(), (tmp_path / "a.jpg").read_bytes()
+    chunks = b""
+    for kind, content in (
+        (b"tEXt", b"Title\0A"),
+        (b"iTXt", b"Author\0\0\0\0\0B"),
+        (b"pHYs", struct.pack(">IIB", 11811, 11811, 1)),
+    ):
+        chunks += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    (tmp_path / "a.png").write_bytes(png[:33] + chunks + png[33:])
+    comment = b"\xff\xfe" + struct.pack(">H", 2 + 5) + b"hello"
+    assert jpg[6:11] == b"JFIF\0"
+    (tmp_path / "a.jpg").write_bytes(jpg[:13] + b"\2" + struct.pack(">HH", 118, 118) + jpg[18:20] + comment + jpg[20:])
+    for name, text in (("a.png", "Title, Author"), ("a.jpg", "comment")):
+        frame, _, metadata = read_image(tmp_path / name)
+        notes = [f"its text ({text}) is left out", "its resolution of 300 dpi is left out"]
+        assert write_image(tmp_path / "out.png", frame, metadata=metadata) == notes
+    assert read_image(tmp_path / "out.png")[2].lost == ()
+
+
+def test_pages_that_are_not_taken_are_told(tmp_path):
+    assert cv2.imwritemulti(str(tmp_path / "a.tiff"), [RGB, RGB[::-1], RGB])
+    frame, _, metadata = read_image(tmp_path / "a.tiff")
+    assert write_image(tmp_path / "b.tiff", frame, metadata=metadata) == ["only the first of its 3 pages is taken"]
+    assert read_image(tmp_path / "b.tiff")[2].lost == ()
 
 
 def test_profiles_that_cannot_be_kept_are_told(tmp_path):
     given = ImageMetadata(icc=icc())
     (note,) = write_image(tmp_path / "a.tiff", rgb_frame(RGB), metadata=given)
-    assert note == "TIFF files are written without EXIF and colour profile"
+    assert note == "TIFF files are written without colour profile"
     (note,) = write_image(tmp_path / "a.png", rgb_frame(RGB), metadata=ImageMetadata(icc=b"nonsense" * 20))
     assert "damaged" in note
     np.testing.assert_array_equal(rgb_of(read_image(tmp_path / "a.png")[0]), RGB)

@@ -228,6 +228,22 @@ def test_images_of_every_kind(job, tmp_path, name, shape, dtype):
     assert (result.width, result.height, result.frames) == (2 * shape[1], 2 * shape[0], 1)
 
 
+def test_a_grey_image_becomes_a_webp(job, tmp_path):
+    """Which has no grey, so that it comes back as three components."""
+    cv2.imwrite(str(tmp_path / "grey.png"), np.random.default_rng(0).integers(0, 256, (20, 24), np.uint8))
+    assert job(tmp_path / "grey.png", "big.webp").proof.mode == "fast"
+
+
+def test_a_size_that_the_format_does_not_hold_is_known_before_work(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(Upscaler, "submit", None)
+    for name in ("wide.png", "wide_1.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8200, 3), np.uint8))
+    for source, target in (("wide.png", "out.webp"), ("wide_*.png", "out_%d.webp"), ("wide_*.png", "out.webp")):
+        with pytest.raises(UsageError, match=r"the result is 16400x16, and \.webp holds 16383 pixels a side"):
+            job(tmp_path / source, target)
+    assert sorted(os.listdir(tmp_path)) == ["wide.png", "wide_1.png"]
+
+
 def test_an_image_is_what_the_upscaler_gives(job, tiny_model):
     result = job(EXAMPLES / "bunny.png", "out.png")
     rgb = cv2.imread(str(EXAMPLES / "bunny.png"))[..., ::-1]

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from rfdn_stream.jobs.overview import find_jobs, resume
 from rfdn_stream.jobs.plan import job_folder
 from rfdn_stream.jobs.report import LogReporter
 from rfdn_stream.lock import locked
-from support import film
+from rfdn_stream.media.image import write_image
+from support import film, random_frame
 
 CUT = {"segment": 0.5, "preset": "ultrafast"}
 
@@ -77,6 +79,68 @@ def test_they_are_gone_on_with(begun, tiny_model, tmp_path, capsys):
         run(["jobs", "b.mp4", "--resume"])
     assert run(["jobs", "b.mp4"]) == 0
     assert "is damaged; begin it anew with `rfdn-stream upscale ... --restart`" in capsys.readouterr().out
+
+
+def test_what_to_do_about_another_job_is_said_for_this_command(begun):
+    begun("a.mp4")
+    os.utime("film.mp4", (0, 0))
+    with pytest.raises(UsageError) as failure:
+        run(["jobs", "--resume", "-q"])
+    assert "film.mp4 has changed since (content or time of change); begin it anew with `rfdn-stream" in str(
+        failure.value
+    )
+    assert str(failure.value).endswith(" --restart`, or throw it away with `jobs --clean`")
+
+
+@pytest.mark.parametrize("name", ["x" * 245 + ".mp4", "映" * 80 + ".mp4"])
+def test_a_job_of_a_long_name(begun, tiny_model, capsys, name):
+    target = begun(name)
+    assert len(os.fsencode(job_folder(target).name)) <= 255
+    assert [job.target for job in find_jobs(Path())] == [job.target for job in find_jobs(target)] == [target]
+    assert run(["jobs", name]) == 0
+    assert f"{name}: interrupted" in capsys.readouterr().out
+    upscale("film.mp4", name, model=tiny_model, **CUT)
+    assert sorted(os.listdir()) == sorted(["film.mp4", name])
+    with pytest.raises(UsageError, match="no job is on its way to it"):
+        run(["jobs", "x" * 300])
+
+
+def test_a_job_of_a_link(begun):
+    Path("disk").mkdir()
+    Path("out.mp4").symlink_to("disk/real")
+    target = begun("out.mp4")
+    assert os.listdir("disk") == [".real.rfdn-job"]
+    assert run(["jobs", "out.mp4", "--resume", "-q"]) == 0
+    assert target.is_symlink()
+    assert os.listdir("disk") == ["real"]
+
+
+def test_another_source_is_named_as_it_was_written(begun, tiny_model):
+    begun("a.mp4")
+    Path("shots").mkdir()
+    write_image("shots/1.png", random_frame("rgb24", 24, 16))
+    here = os.getcwd()
+    for source, said in (
+        ("shots", f"{here}/shots"),
+        ("-", "-"),
+        ("http://127.0.0.1:9/a.mkv", "http://127.0.0.1:9/a.mkv"),
+    ):
+        with pytest.raises(UsageError, match=f"begun otherwise: the source is {said}, not {here}/film.mp4; "):
+            upscale(source, "a.mp4", model=tiny_model, **CUT)
+
+
+@pytest.mark.parametrize("room", [0, 100])
+def test_a_disk_that_is_full_when_a_job_begins(tmp_path, tiny_model, room):
+    """At its lock, and at its plan."""
+    source = film(tmp_path / "film.mp4", frames=50, gop=12)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(MediaError, match=r"cannot write .*: File too large"):
+            upscale(source, tmp_path / "a.mp4", model=tiny_model, **CUT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == ["film.mp4"]
 
 
 def test_one_whose_source_is_gone_holds_up_no_other(begun, tiny_model, capsys):

@@ -66,11 +66,30 @@ def test_alpha_is_enlarged_beside_the_colours(tmp_path, codec, format, target):
     assert ffprobe(tmp_path / f"out.{target}", "-show_streams")["streams"][0]["pix_fmt"].startswith(format[:4])
 
 
+@pytest.mark.parametrize(("codec", "target"), [("ffv1", "mkv"), ("prores_ks", "mov")])
+def test_alpha_of_rgb_is_kept_as_it_is(tmp_path, codec, target):
+    """As GIF, APNG and PNG in MOV have it; what is opaque stays so."""
+    rgba = np.zeros((48, 64, 4), np.uint8)
+    rgba[..., 0], rgba[:, 32:, 3] = 200, 255
+    with av.open(str(tmp_path / "in.mov"), "w") as output:
+        stream = output.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgba"
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(rgba, "rgba")))
+        output.mux(stream.encode(None))
+    plan, *_ = round_trip(tmp_path / "in.mov", tmp_path / f"out.{target}", EncodeOptions(codec=codec))
+    assert plan.dropped == ()
+    _, alpha = alpha_of(tmp_path / f"out.{target}")
+    assert (alpha[:, 72:] == 1).all()
+    assert (alpha[:, :56] < 0.5 / 255).all()
+
+
 @pytest.mark.parametrize(("codec", "format"), [("ffv1", "yuva420p"), ("png", "rgba"), ("qtrle", "argb")])
 def test_alpha_that_is_lost_is_told(tmp_path, codec, format):
     source = see_through(tmp_path / "in.mov" if codec != "ffv1" else tmp_path / "in.mkv", codec, format)
     plan, *_ = round_trip(source, tmp_path / "out.mkv", EncodeOptions(preset="ultrafast"))
-    assert plan.dropped == (("transparency", "libx264 gets none; ffv1 in .mkv and prores_ks in .mov keep it"),)
+    assert plan.dropped == (
+        ("transparency", "libx264 gets none; ffv1 in .mkv and prores_ks in .mov keep it, at its own depth"),
+    )
 
 
 @pytest.mark.parametrize("format", ["gray", "yuv420p12le"])

@@ -6,8 +6,11 @@ import av
 import pytest
 from av.stream import Disposition
 
+from awkward import run
 from media_samples import ffprobe, make_clip, probe_streams, round_trip
 from rfdn_stream.config import EncodeOptions
+from rfdn_stream.frame import Frame
+from rfdn_stream.media import source as source_module
 from rfdn_stream.media.output import plan_output
 from rfdn_stream.media.reader import open_source
 
@@ -242,6 +245,45 @@ def test_sound_that_an_edit_list_hides_stays_hidden(tmp_path):
         assert float(video["start_time"]) == pytest.approx(0, abs=0.03)
         assert float(sound["start_time"]) == pytest.approx(0, abs=0.03)
         assert packet_counts(report)[1] == len(payloads(source, 1)) - (hidden if name == "out.mkv" else 0)
+
+
+def test_sounds_that_come_behind_the_first_picture_are_tried_beforehand(tmp_path):
+    tone = ("-f", "lavfi", "-i", "sine=duration=1")
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1")
+    source = run(tmp_path, "in.ts", *picture, *tone, "-c:v", "libx264", "-c:a", "aac")
+    with open_source(source) as opened:
+        assert opened.samples.keys() == {1}
+        assert opened._ahead, "the sound came first: this tries nothing"
+        plan = plan_output(opened, "out.mkv", FAST)
+    assert plan.changes is not None
+    assert not any("could not be tried" in note for note in plan.notes)
+    round_trip(source, tmp_path / "out.mkv", FAST)
+    assert payloads(tmp_path / "out.mkv", 1)
+
+
+def test_reading_on_for_a_sound_that_never_comes_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(source_module, "_AHEAD", 1000)
+    path = make_clip(tmp_path / "in.mkv", codec="ffv1", frames=50, audio=["aac"], audio_start=1)
+    with open_source(path) as opened:
+        assert opened.samples == {}
+        assert len(opened._ahead) < 5
+        assert sum(isinstance(item, Frame) for item in opened.items()) == 50
+
+
+@pytest.mark.parametrize("name", ["out.mov", "out.mp4"])
+def test_what_a_phone_says_of_a_video_is_kept(tmp_path, name):
+    phone = {
+        "com.apple.quicktime.make": "Apple",
+        "com.apple.quicktime.location.ISO6709": "+48.1+011.5/",
+        "com.apple.quicktime.creationdate": "2024-01-01T00:00:00+0100",
+    }
+    usual = {"title": "A film", "comment": "Words", "creation_time": "2024-01-01T00:00:00.000000Z"}
+    options = {"movflags": "use_metadata_tags"}
+    source = make_clip(tmp_path / "in.mov", frames=3, metadata=phone | usual, muxer_options=options)
+    plan, *_ = round_trip(source, tmp_path / name, FAST)
+    assert plan.dropped == ()
+    tags = ffprobe(tmp_path / name, "-show_format")["format"]["tags"]
+    assert (phone | usual).items() <= tags.items()
 
 
 def test_wma_goes_into_matroska(tmp_path):

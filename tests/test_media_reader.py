@@ -217,7 +217,8 @@ def test_no_frame_of_the_tail_is_missing(tmp_path, muxer):
     if muxer == "avi":  # no pts in the file: made up, evenly
         assert [b - a for a, b in pairwise(times)] == [Fraction(1, 25)] * 52
     else:
-        assert times == [time for time, _ in want]
+        first = want[0][0] if muxer == "ts" else 0  # a broadcast's clock tells nothing
+        assert times == [time - first for time, _ in want]
     assert source.notes == []
     assert source.damage == []
 
@@ -246,7 +247,7 @@ def test_a_span_is_what_linear_decoding_gives(tmp_path, muxer, codec, options, s
     end = begin + Fraction(str(duration)) if duration is not None else Fraction(1000)
     want = [(time, luma) for time, luma in whole if begin <= time < end]
     items, source = items_of(path, start, duration)
-    shift = 0 if start is None else begin
+    shift = 0 if start is None and muxer != "ts" else begin
     base = source.info.time_base
     assert [i.pts for i in items] == [round((time - shift) / base) for time, _ in want]
     for frame, (_, luma) in zip(items, want, strict=True):

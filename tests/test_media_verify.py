@@ -103,6 +103,13 @@ def late(index, ticks, number=None):
     return change
 
 
+def test_pictures_that_an_edit_list_cuts_off_do_not_count(tmp_path):
+    _, report, *_ = round_trip(make_clip(tmp_path / "in.mkv", frames=30), tmp_path / "out.mp4", FAST)
+    early = written_anew(tmp_path / "out.mp4", tmp_path / "early.mp4", late(0, -10 * 640))
+    with pytest.raises(MediaError, match="20 frames instead of 30"):
+        verify(early, report)
+
+
 def noise(packet, place):
     return like(packet, bytes(packet)[:4] + bytes(packet.size - 4)) if place[0] == 0 else packet
 

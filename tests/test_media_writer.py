@@ -3,6 +3,7 @@
 import os
 import resource
 import zlib
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from av.sidedata.sidedata import Type
 
 from media_samples import (
+    decoded_linearly,
     enlarged,
     ffprobe,
     frames_of,
@@ -416,6 +418,8 @@ def test_every_encoder_with_traits_that_is_here_takes_its_settings(tmp_path):
         ("out", "out has no extension"),
         ("out.png", "does not hold a video with its timestamps"),
         ("out.h264", "does not hold a video with its timestamps"),
+        ("out.wmv", "does not hold a video with its timestamps"),
+        ("out.ogv", "does not hold a video with its timestamps"),
         ("out.m3u8", "does not hold a video with its timestamps"),
     ],
 )
@@ -426,15 +430,52 @@ def test_outputs_that_are_no_video_files(tmp_path, name, says, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("offset", [95441, 50000])
+@pytest.mark.parametrize("target", ["mp4", "mov", "mkv", "avi", "ts"])
+def test_the_clock_of_a_broadcast_begins_at_its_first_time(tmp_path, offset, target):
+    """95441 s is just before the clock wraps around: FFmpeg gives times before 0, which MP4 would cut off."""
+    source = make_clip(
+        tmp_path / "in.ts",
+        frames=100,
+        options={"bf": "2"},
+        audio=["mp2"],
+        muxer_options={"output_ts_offset": str(offset)},
+    )
+    with open_source(source) as opened:
+        first = opened.span.shift
+        assert (first < 0) == (offset == 95441)
+        assert (
+            f"moved by {-float(first):+.3f} s, as the source's clock begins" in plan_output(opened, "a.mkv").notes[-1]
+        )
+    out = tmp_path / f"out.{target}"
+    round_trip(source, out, FAST)
+    seen = ffprobe(
+        out, "-show_streams", "-show_format", "-count_frames", "-show_entries", "stream=codec_type,nb_read_frames"
+    )
+    assert seen["streams"][0]["nb_read_frames"] == "100"
+    assert float(seen["format"].get("start_time", 0)) < 2
+    assert float(seen["format"]["duration"]) == pytest.approx(4, abs=0.1)
+    if target in ("mp4", "mkv"):
+        assert packet_times(out)[0][0] == pytest.approx(packet_times(source)[0][0] - float(first), abs=0.001)
+
+
+def test_pictures_before_0_are_not_cut_off(tmp_path):
+    early = {"codec": "libvpx-vp9", "pts": range(-10, 10), "muxer_options": {"avoid_negative_ts": "disabled"}}
+    source = make_clip(tmp_path / "in.webm", **early)
+    round_trip(source, tmp_path / "out.mp4", FAST)
+    assert [time for time, _ in packet_times(tmp_path / "out.mp4")] == pytest.approx([n / 25 for n in range(20)])
+    assert ffprobe(tmp_path / "out.mp4", "-show_streams", "-count_frames")["streams"][0]["nb_read_frames"] == "20"
+
+
 def test_container_that_refuses_the_encoder(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=2)
     for name, codec in (("out.webm", "libx264"), ("out.ts", "libsvtav1"), ("out.ts", "ffv1")):
         with open_source(source) as opened, pytest.raises(UsageError, match=f"cannot hold {codec}"):
             plan_output(opened, tmp_path / name, EncodeOptions(codec=codec))
     with open_source(source) as opened:
-        plan = plan_output(opened, tmp_path / "out.ogv", EncodeOptions(codec="libx264"))
+        plan = plan_output(opened, tmp_path / "out.mkv", EncodeOptions(codec="libx264"))
         with pytest.raises(UsageError, match="libx264 in ogv refuses 64x48 yuv420p"):
-            VideoFileSink(tmp_path / "out.ogv", opened, plan, (64, 48)).__enter__()
+            VideoFileSink(tmp_path / "out.ogv", opened, replace(plan, muxer="ogv"), (64, 48)).__enter__()
     assert not (tmp_path / "out.ogv").exists()
 
 
@@ -458,6 +499,16 @@ def test_avi_keeps_a_constant_rate(tmp_path):
     with pytest.raises(MediaError, match=r"does not come after the one before it; choose \.mkv or \.mp4"):
         round_trip(vfr, tmp_path / "vfr.avi", FAST)
     assert not (tmp_path / "vfr.avi").exists()
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_avi_gets_no_frames_out_of_order(tmp_path, codec):
+    source = make_clip(tmp_path / "in.mkv", frames=20, options={"bf": "2"})
+    plan, *_ = round_trip(source, tmp_path / "out.avi", EncodeOptions(codec=codec))
+    assert plan.encoding.options["bf"] == "0"
+    assert probe_streams(tmp_path / "out.avi")[0]["has_b_frames"] == 0
+    times = [time for time, _ in decoded_linearly(tmp_path / "out.avi")]
+    assert [time - times[0] for time in times] == [Fraction(n, 25) for n in range(20)]
 
 
 @pytest.fixture

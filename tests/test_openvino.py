@@ -129,7 +129,9 @@ def test_what_fails_inside_says_so(tmp_path):
 
     engine = OpenVinoEngine(*tiny(), CPU, cache=tmp_path)
     engine._requests[(40, 60)] = Failing()
-    with pytest.raises(DeviceError, match=r"OpenVINO failed at 60x40: std::bad_alloc; smaller tiles need less, or choose engine torch"):
+    with pytest.raises(
+        DeviceError, match=r"OpenVINO failed at 60x40: std::bad_alloc; smaller tiles need less, or choose engine torch"
+    ):
         engine(picture(40, 60))
 
 

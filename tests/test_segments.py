@@ -451,7 +451,7 @@ def test_a_folder_that_nobody_writes_into(clip, tiny_model, job, tmp_path):
 
 def test_a_refusing_encoder_leaves_no_job(job, clip, tmp_path):
     with pytest.raises(UsageError, match="refuses"):
-        job(clip, "out.ogv", codec="libx264")
+        job(clip, "out.avi", codec="dvvideo", preset=None)  # which takes television's sizes alone
     assert os.listdir(tmp_path) == []
 
 
@@ -622,6 +622,19 @@ def test_a_pipe_goes_in_one_go_and_is_told(job, clip, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "rfdn_stream"):
         assert job(pipe).frames == 40
     assert "in one go, and to be begun anew if it is interrupted: the source can be read only once" in caplog.text
+
+
+def test_a_broadcast_in_segments(job, tmp_path):
+    """Whose clock is far from 0: all segments, and what is copied beside them, are moved alike."""
+    options = {"preset": "medium", "g": "5", "bf": "2", "sc_threshold": "0"}
+    far = {"output_ts_offset": "50000"}
+    source = make_clip(tmp_path / "in.ts", frames=40, options=options, audio=["mp2"], muxer_options=far)
+    times = []
+    for segment in (0.1, 10):
+        made = packets(job(source, f"{segment}.mp4", segment=segment).target)
+        times.append([(index, pts, duration) for index, pts, _, duration, *_ in made])
+    assert sorted(times[0]) == sorted(times[1])
+    assert min(pts for _, pts, _ in times[0]) == 0
 
 
 def test_a_part_of_a_video_in_segments(job, clip, tmp_path):

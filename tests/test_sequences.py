@@ -17,6 +17,7 @@ from rfdn_stream.errors import MediaError, ModelError, UsageError
 from rfdn_stream.jobs.report import LogReporter
 from rfdn_stream.media.headers import stored_size
 from rfdn_stream.media.image import ImageMetadata, read_image, write_image
+from rfdn_stream.media.kinds import Kind, stored_kind
 from rfdn_stream.media.naming import Pattern, find_images
 from support import random_frame, save_tiny
 
@@ -87,19 +88,38 @@ def test_a_video_becomes_a_sequence(tmp_path, tiny_model, caplog):
     assert "not kept: audio #1 (aac) (an image sequence holds pictures only" in caplog.text
 
 
-def test_a_video_that_lies_on_its_side_gives_upright_images(tmp_path, tiny_model):
-    turned = (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
-    clip = make_clip(tmp_path / "in.mp4", frames=1, matrix=turned)
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+@pytest.mark.parametrize("lying", [False, True])
+def test_a_video_that_is_turned_or_mirrored_gives_upright_pictures(tmp_path, tiny_model, lying, signs, caplog):
+    first, second = (sign << 16 for sign in signs)
+    places = (0, first, 0, second, 0, 0) if lying else (first, 0, 0, 0, second, 0)
+    clip = make_clip(tmp_path / "in.mp4", frames=2, matrix=(*places, 0, 0, 1 << 30))
     upscale(clip, tmp_path / "plain_%d.png", model=tiny_model, strength=0)
     image = cv2.imread(str(tmp_path / "plain_1.png"))
-    assert image.shape == (128, 96, 3)
+    assert image.shape == ((128, 96, 3) if lying else (96, 128, 3))
+    upscale(clip, tmp_path / "out.apng", model=tiny_model, strength=0)
+    with av.open(str(tmp_path / "out.apng")) as container:
+        frame = next(container.decode(video=0))
+    np.testing.assert_array_equal(frame.to_ndarray(format="bgr24"), image)
+    upscale(clip, tmp_path / "out.y4m", model=tiny_model, strength=0)
+    mirrored = (first * second > 0) == lying
+    said = "mirroring " if mirrored else "rotation by "
+    assert (f"not kept: {said}" in caplog.text) == (lying or signs != (1, 1))
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed")
     command = ["ffmpeg", "-v", "error", "-i", str(clip), "-frames:v", "1", str(tmp_path / "shown.png")]
     subprocess.run(command, check=True)  # which turns it as players do
-    shown = cv2.resize(cv2.imread(str(tmp_path / "shown.png")), (96, 128), interpolation=cv2.INTER_CUBIC)
-    alike = [np.abs(np.rot90(image, turn).astype(int) - shown).mean() for turn in (0, 2)]
-    assert alike[0] < alike[1] / 2, alike
+    shown = cv2.resize(cv2.imread(str(tmp_path / "shown.png")), image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    ways = image, image[::-1], image[:, ::-1], image[::-1, ::-1]
+    alike = [np.abs(way.astype(int) - shown).mean() for way in ways]
+    assert alike[0] < min(alike[1:]) / 2, alike
+
+
+def test_a_turn_by_no_right_angle_is_told(tmp_path, tiny_model, caplog):
+    turn = round(2**15.5)
+    clip = make_clip(tmp_path / "in.mp4", frames=1, matrix=(turn, turn, 0, -turn, turn, 0, 0, 0, 1 << 30))
+    upscale(clip, tmp_path / "out_%d.png", model=tiny_model)
+    assert "not kept: rotation by 45 degrees" in caplog.text
 
 
 def test_people_count_otherwise_than_computers_sort(tmp_path, caplog):
@@ -170,6 +190,46 @@ def test_images_of_several_sizes(tmp_path, tiny_model, extension):
         upscale(shots, tmp_path / "out_%d.png", model=tiny_model)
     assert "the images of a sequence have one size" in str(failure.value)
     assert os.listdir(tmp_path) == ["in"]
+
+
+def test_images_of_several_kinds(tmp_path, tiny_model, caplog):
+    """The first one does not decide for the others: all get the depth and the transparency that some have."""
+    caplog.set_level("INFO", "rfdn_stream")
+    shots = shoot(tmp_path / "in", ["a.png"])
+    shoot(shots, ["b.png"], format="gbrp16le")
+    shoot(shots, ["c.png"], alpha=np.full((16, 24), 51, np.uint8))
+    upscale(shots, tmp_path / "out_%d.png", model=tiny_model)
+    made = [cv2.imread(str(tmp_path / f"out_{number}.png"), cv2.IMREAD_UNCHANGED) for number in (1, 2, 3)]
+    assert {(image.shape, image.dtype.name) for image in made} == {((32, 48, 4), "uint16")}
+    assert [image[16, 24, 3] for image in made] == [65535, 65535, 51 * 257]
+    assert "all of them get the 16 bits and the transparency that some have" in caplog.text
+    upscale(shots, tmp_path / "out.apng", model=tiny_model)
+    with av.open(str(tmp_path / "out.apng")) as container:
+        assert [f.to_ndarray(format="rgba")[16, 24, 3] for f in container.decode(video=0)] == [255, 255, 51]
+
+
+@pytest.mark.parametrize("extension", [".png", ".tiff", ".webp", ".jpg"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_kinds_are_in_the_first_bytes(tmp_path, extension, channels, dtype):
+    deep, clear = dtype == np.uint16, channels == 4
+    if (deep and extension in (".webp", ".jpg")) or (clear and extension == ".jpg"):
+        pytest.skip("no such images")
+    path = tmp_path / f"a{extension}"
+    cv2.imwrite(str(path), np.full((8, 8, channels), 9, dtype))
+    assert stored_kind(path) == Kind(deep, clear)
+    data = path.read_bytes()
+    for length in range(0, min(len(data), 200), 7):
+        path.write_bytes(data[:length])
+        assert stored_kind(path) in (Kind(), Kind(deep), Kind(clear=clear), Kind(deep, clear))
+
+
+def test_a_palette_with_a_transparent_colour(tmp_path):
+    clear = struct.pack(">I", 1) + b"tRNS\0" + bytes(4)
+    shoot(tmp_path, ["a.png"])
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(data[:33] + clear + data[33:])
+    assert [stored_kind(tmp_path / name) for name in ("a.png", "b.png")] == [Kind(), Kind(clear=True)]
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "lossy.webp"])

@@ -64,20 +64,19 @@ def test_other_sizes_are_refused(values, words):
 
 
 def test_the_networks_enlarge_enough(tiny_model, caplog):
-    def chosen(size, model=None, denoise=None):
-        return network_scales(size, 640, 480, model, denoise)
+    def chosen(size, model=None):
+        return network_scales(size, 640, 480, model)
 
     assert chosen(None) is None
     assert chosen(Size(scale=1.5)) == chosen(Size(height=960)) == chosen(Size(height=300)) == (2,)
     assert chosen(Size(scale=4)) == (4,)
     assert chosen(Size(height=700), tiny_model) == (2,)
-    assert chosen(Size(width=1920, height=480), denoise=0.5) == (2, 2)
+    assert chosen(Size(width=1920, height=480)) == (3,)
     assert chosen(Size(scale=8)) == (2, 4)
     assert chosen(Size(scale=5)) == (2, 3)  # and down again
     assert chosen(Size(scale=16)) == (4, 4)
     assert chosen(Size(scale=4), tiny_model) == (2, 2)
     assert chosen(Size(scale=16), tiny_model) == (2, 2, 2, 2)
-    assert chosen(Size(scale=6), denoise=0.5) == (2, 3)
     assert not caplog.messages
     assert chosen(Size(width=1400, height=480), tiny_model) == (2,)  # a second network costs more than that is worth
     assert caplog.messages == ["no model here enlarges by 2.19; enlarged by 2, the rest is resampled"]
@@ -171,9 +170,8 @@ def test_networks_in_sequence_round_nothing_in_between(tiny_model):
 def test_the_first_of_several_networks_meets_the_source_and_the_others_a_network_s_picture():
     with Upscaler(scale=8, device="cpu") as upscaler:
         assert [model.name for model in upscaler.models] == ["erfdn-x2-video", "erfdn-x4-clean"]
-    with Upscaler(scale=4, denoise=0.0, device="cpu") as upscaler:
-        assert [model.scale for model in upscaler.models] == [2, 2]
-        assert upscaler.models[1].name == "erfdn-x2-clean"
+    with Upscaler(scale=8, denoise=0.0, device="cpu") as upscaler:
+        assert [model.name for model in upscaler.models] == ["erfdn-x2-clean", "erfdn-x4-clean"]
     with pytest.raises(UsageError, match="no model for scale 5"):
         Upscaler(scale=5, device="cpu")
     with pytest.raises(UsageError, match="goes with one network"):

@@ -12,7 +12,7 @@ from rfdn_stream.errors import UsageError
 from rfdn_stream.jobs.report import LogReporter
 from rfdn_stream.media.naming import Pattern
 from rfdn_stream.media.stills import all_or_none
-from rfdn_stream.media.target import settle_target, whole_or_nothing
+from rfdn_stream.media.target import hidden_name, settle_target, whole_or_nothing
 from support import EXAMPLES
 
 BUNNY = EXAMPLES / "bunny.mp4"
@@ -84,6 +84,50 @@ def test_what_a_dead_process_of_our_number_left_is_removed(tmp_path):
     with whole_or_nothing(target):
         pass
     assert sorted(os.listdir(tmp_path)) == [f".out.mkv.zip.{os.getpid()}.part", "out.mkv"]
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".mkv", "映" * 83 + ".mkv"])
+def test_long_names(tmp_path, name, someone_else):
+    """Those of unfinished results are longer, and yet there, apart from each other, and known for what they are."""
+    _, ended = someone_else
+    target, other = tmp_path / name, tmp_path / f"{name[:-5]}y.mkv"
+    (tmp_path / hidden_name(target, f".{ended}.part")).touch()
+    with whole_or_nothing(target) as partial, whole_or_nothing(other) as another:
+        assert sorted(os.listdir(tmp_path)) == sorted([partial.name, another.name])
+        with pytest.raises(UsageError, match="by this very process"), whole_or_nothing(target):
+            pass
+    assert sorted(os.listdir(tmp_path)) == sorted([target.name, other.name])
+    with pytest.raises(UsageError, match="the output's name has 256 bytes, and 255 are possible"):
+        settle_target(None, tmp_path / ("x" * 252 + ".mkv"), overwrite=False)
+
+
+def test_a_link_is_written_through(tmp_path):
+    """Also where nothing is there yet, as other programs do."""
+    (tmp_path / "there").mkdir()
+    link, real = tmp_path / "out.mkv", tmp_path / "there" / "real.bin"
+    link.symlink_to("there/real.bin")
+    for text, overwrite in (("one", False), ("two", True)):
+        settle_target(None, link, overwrite=overwrite)
+        with whole_or_nothing(link, overwrite=overwrite) as partial:
+            assert partial.parent == real.parent
+            partial.write_text(text)
+        assert (link.is_symlink(), real.read_text()) == (True, text)
+    with pytest.raises(UsageError, match=r"out\.mkv exists; pass --overwrite"):
+        settle_target(None, link, overwrite=False)
+    link.unlink()
+    link.symlink_to("nowhere/real.bin")
+    with pytest.raises(UsageError, match=r"folder .*nowhere does not exist; create it first"):
+        settle_target(None, link, overwrite=True)
+    link.unlink()
+    link.symlink_to("out.mkv")
+    with pytest.raises(UsageError, match="a link that leads to itself"):
+        settle_target(None, link, overwrite=True)
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "out.mkv")
+    with pytest.raises(UsageError, match=r"out\.mkv is a pipe or a device; name a file, or - for standard"):
+        settle_target(None, tmp_path / "out.mkv", overwrite=True)
 
 
 def test_what_a_crash_left_of_a_sequence_is_removed(tmp_path, someone_else):

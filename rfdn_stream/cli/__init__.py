@@ -42,14 +42,15 @@ def main() -> NoReturn:
         code = run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        code = _say("interrupted; the unfinished output was removed" if upscaling else "interrupted", 130, events)
+        code = _say("interrupted; what was not whole was removed" if upscaling else "interrupted", 130, events)
     except RfdnError as failure:
         code = _say(str(failure), failure.exit_code, events, debug)
     except BrokenPipeError:  # whoever read standard output has gone, and wants to hear no more
         code = 1
     except Exception as failure:  # noqa: BLE001 - the last one to say something
         unexpected = f"unexpected {type(failure).__name__}: {failure}; run again with --debug and report it"
-        code = _say(_refusal(failure) or unexpected, 1, events, debug)
+        to_stdout = "-" in arguments and not upscaling  # which says itself what it could not write, and where
+        code = _say(_refusal(failure, to_stdout) or unexpected, 1, events, debug)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # which was told, as far as it could be
             stream.flush()
@@ -84,8 +85,12 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _refusal(failure: Exception) -> str:
-    """What standard output has against being written to; "" = nothing: then it is another file that has failed."""
+def _refusal(failure: Exception, to_stdout: bool) -> str:
+    """What standard output has against being written to; "" = nothing: then it is another file that has failed.
+
+    Args:
+        to_stdout: a result was to go there, so that a disk which is full is likely to be its.
+    """
     from rfdn_stream.cli.events import refusal
 
     try:
@@ -93,8 +98,9 @@ def _refusal(failure: Exception) -> str:
         os.write(sys.stdout.fileno(), b"")
     except OSError as refused:
         return refusal(refused)
-    is_ours = isinstance(failure, OSError) and failure.filename is None and failure.errno == errno.ENOSPC
-    return refusal(failure) if is_ours else ""  # type: ignore[arg-type]
+    if to_stdout and isinstance(failure, OSError) and failure.filename is None and failure.errno == errno.ENOSPC:
+        return refusal(failure)
+    return ""
 
 
 def _say(text: str, code: int, events: bool, debug: bool = False) -> int:

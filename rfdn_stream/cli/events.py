@@ -41,7 +41,7 @@ def write_line(text: str) -> None:
             print(text, flush=True)  # noqa: T201
         except OSError as failure:
             _leave_stdout()
-            raise OutputClosedError(f"{refusal(failure)}; nothing was left behind") from None
+            raise OutputClosedError(f"{refusal(failure)}; what was not whole was removed") from None
 
 
 def refusal(failure: OSError) -> str:

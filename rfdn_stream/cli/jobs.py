@@ -120,13 +120,15 @@ def _show(job: Job) -> None:
 def _state(job: Job) -> str:
     if job.worked_on:
         return "at work"
-    return "interrupted" if job.plan else _fault(job)
+    return "interrupted" if job.plan else _in_jobs(job.fault)
 
 
-def _fault(job: Job) -> str:
-    """Why it cannot be gone on with, and what to do; the job's own advice is for the upscale command."""
-    why = job.fault.rpartition("; ")[0]
-    return f"{why}; begin it anew with `rfdn-stream upscale ... --restart`, or throw it away with --clean"
+def _in_jobs(fault: str) -> str:
+    """Why a job cannot be gone on with, and what to do; its own advice is for the upscale command."""
+    why, _, advice = fault.rpartition("; ")
+    if "--restart" not in advice:
+        return fault
+    return f"{why}; begin it anew with `rfdn-stream upscale ... --restart`, or throw it away with `jobs --clean`"
 
 
 def _when(job: Job) -> str:
@@ -144,9 +146,10 @@ def _resume(jobs: Sequence[Job], overwrite: bool, workers: int, cluster: str | N
     for job in jobs:
         try:
             if job.plan is None and not job.worked_on:
-                raise UsageError(_fault(job))
+                raise UsageError(job.fault)
             reporter.note(str(resume(job, reporter, workers=workers, cluster=cluster, overwrite=overwrite)))
         except RfdnError as failure:
+            failure.args = (_in_jobs(str(failure)),)
             if len(jobs) == 1:
                 raise
             failed += 1

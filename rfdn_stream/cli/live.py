@@ -22,7 +22,7 @@ def live_command(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="camera, camera:1, /dev/video0, screen, test, an address (udp, rtsp, rtmp, tcp, http, ...), or a file.",
+            help="camera, camera:1, /dev/video0, screen, test, an address (udp, rtsp, rtmp, http, ...), or a file.",
             show_default=False,
         ),
     ] = None,
@@ -95,8 +95,9 @@ def live_command(
     engine: Annotated[
         str,
         typer.Option(
-            metavar="auto|winograd|openvino|torch|fused|graph|compile|tensorrt",
-            help="As for upscale.",
+            metavar="NAME",
+            help="What runs the network: auto = the device's best; winograd, openvino (CPU); fused, graph, compile, "
+            "tensorrt (cards); torch (both).",
             rich_help_panel=PICTURE,
         ),
     ] = "auto",

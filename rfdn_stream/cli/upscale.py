@@ -96,7 +96,7 @@ def upscale_command(
         float | None,
         typer.Option(
             metavar="0..1",
-            help="Instead of a model: 0 = keep all detail (erfdn-x2-clean), 1 = clean what encoders leave "
+            help="Instead of a model: 0 = keep all detail (such as erfdn-x2-clean), 1 = clean what encoders leave "
             "(erfdn-x2-video), or between. [dim]Default: the model for what IN is.[/]",
             rich_help_panel=WHAT,
         ),
@@ -212,10 +212,9 @@ def upscale_command(
     engine: Annotated[
         str,
         typer.Option(
-            metavar="auto|winograd|openvino|torch|fused|graph|compile|tensorrt",
-            help="What runs the network: winograd and openvino are for CPUs, fused, graph, compile and tensorrt for "
-            "cards. "
-            "[dim]Default: the device's best.[/]",
+            metavar="NAME",
+            help="What runs the network: auto = the device's best; winograd, openvino (CPU); fused, graph, compile, "
+            "tensorrt (cards); torch (both).",
             rich_help_panel=HOW,
         ),
     ] = "auto",
@@ -293,18 +292,25 @@ def upscale_command(
         typer.Option(
             metavar="NAME",
             help="FFmpeg's name of the encoder, such as ffv1 or hevc_nvenc. "
-            "[dim]Default: libx264 for 8 bits, libx265 above.[/]",
+            "[dim]Default: the first of libx264, libvpx-vp9, libsvtav1 (above 8 bits: libx265, libsvtav1, libvpx-vp9) "
+            "that OUT holds.[/]",
             rich_help_panel=ENCODER,
         ),
     ] = None,
     crf: Annotated[
         float | None,
         typer.Option(
-            help="Quality, lower is better. [dim]Default: 16 (libx264), 18 (libx265).[/]", rich_help_panel=ENCODER
+            help="Quality, lower is better. [dim]Default: 16 (libx264), 18 (libx265), 24 (VP9, AV1), 19 (NVENC).[/]",
+            rich_help_panel=ENCODER,
         ),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Speed of the encoder. [dim]Default: medium.[/]", rich_help_panel=ENCODER)
+        str | None,
+        typer.Option(
+            help="Speed of the encoder. [dim]Default: medium (libx264, libx265), p5 (NVENC), 6 (libsvtav1), "
+            "2 (libvpx-vp9).[/]",
+            rich_help_panel=ENCODER,
+        ),
     ] = None,
     pix_fmt: Annotated[
         str | None, typer.Option(help="Pixel format of OUT. [dim]Default: that of IN.[/]", rich_help_panel=ENCODER)

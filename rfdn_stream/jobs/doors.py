@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -101,6 +102,12 @@ class Doors:
     def path(self) -> Path:
         """The target's."""
         return self.target.path if isinstance(self.target, Pattern) else self.target
+
+    @property
+    def origin(self) -> str:
+        """The source as plans name it: by its absolute path, or, where it is no file, as the user did."""
+        name = self.source.name if isinstance(self.source, Images) else self.source
+        return name if name == STDIN or is_address(name) else os.path.abspath(name)
 
     def open(self, reading: Reading, card: Card | None, reporter: Reporter) -> Source:
         """The source, at its first frame.

@@ -258,7 +258,7 @@ def _upscale_video(
     finish = functools.partial(carry_out, reporter=reporter, overwrite=overwrite, keep_job=keep_job, verify=verify)
     if (folder / PLAN).exists() and not restart:
         with locked(folder):
-            return finish(resume_job(Path(str(doors.source)), request, folder), executor())
+            return finish(resume_job(doors.origin, request, folder), executor())
     if restart and folder.is_dir():
         with locked(folder):  # who works on it is told at once
             pass

@@ -11,7 +11,7 @@ from rfdn_stream.jobs.outlook import Outlook, of_image
 from rfdn_stream.jobs.proof import Proof
 from rfdn_stream.jobs.report import Reporter, log
 from rfdn_stream.jobs.request import Request
-from rfdn_stream.media.image import check_image, read_image, write_image
+from rfdn_stream.media.image import check_image, check_size, read_image, write_image
 
 
 def upscale_image(
@@ -36,11 +36,13 @@ def upscale_image(
         (width, height) of the result; what was planned, with an estimate of a dry run; what was proven.
 
     Raises:
+        UsageError: the result is too large for its format.
         MediaError: the image cannot be read or written, or what was written is not what was made.
     """
     frame, alpha, metadata = read_image(path)
     with request.open_upscaler(frame.width, frame.height, purpose="image") as upscaler:
         width, height = upscaler.size_of(frame.width, frame.height)
+        check_size((width, height), target.suffix)
         names = str(path), str(target), (path.suffix, target.suffix)
         outlook = of_image(frame, (width, height), upscaler, *names)
         if dry_run:
@@ -54,7 +56,7 @@ def upscale_image(
     for note in notes:
         log.warning(note)
     if verify != "off":
-        check_image(partial, big, alpha, target.suffix)
+        check_image(partial, big, alpha, metadata, target.suffix)
     proof = Proof(verify, (f"enlarged from {frame.width}x{frame.height} to {big.width}x{big.height}", *notes))
     proof.tell(reporter)
     return (big.width, big.height), outlook, proof

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rfdn_stream.errors import UsageError
+from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.jobs.choice import choose_executor
 from rfdn_stream.jobs.file import Result
 from rfdn_stream.jobs.journal import Journal
@@ -15,7 +16,7 @@ from rfdn_stream.jobs.plan import JobPlan, job_folder, load_plan
 from rfdn_stream.jobs.report import Reporter
 from rfdn_stream.jobs.segmented import carry_out, resume_job
 from rfdn_stream.lock import LOCK, locked
-from rfdn_stream.media.target import settle_target
+from rfdn_stream.media.target import hidden_name, settle_target
 
 ENDING = job_folder(Path("x")).name.removeprefix(".x")
 
@@ -44,8 +45,11 @@ class Job:
 
     @property
     def target(self) -> Path:
-        """The output that it is to become."""
-        return self.folder.with_name(self.folder.name.removeprefix(".").removesuffix(ENDING))
+        """The output that it is to become; a long name stands in the plan alone."""
+        name = self.folder.name
+        if self.plan is not None and hidden_name(Path(self.plan.target), ENDING) == name:
+            return self.folder.with_name(Path(self.plan.target).name)
+        return self.folder.with_name(name.removeprefix(".").removesuffix(ENDING))
 
 
 def find_jobs(path: Path) -> list[Job]:
@@ -58,7 +62,7 @@ def find_jobs(path: Path) -> list[Job]:
         return [look_at(path)]
     if path.name and job_folder(path).is_dir():
         return [look_at(job_folder(path))]
-    if not path.is_dir():
+    if not os.path.isdir(path):  # which takes any name, as Path's does not
         raise UsageError(f"{path} is no folder, and no job is on its way to it; see `rfdn-stream jobs`")
     return [look_at(found) for found in sorted(path.rglob(f".*{ENDING}")) if found.is_dir()]
 
@@ -101,7 +105,7 @@ def resume(
     with locked(job.folder):
         known = load_plan(job.folder)
         settle_target(Path(known.source), Path(known.target), overwrite=overwrite)
-        plan = resume_job(Path(known.source), known.request, job.folder)
+        plan = resume_job(known.source, known.request, job.folder)
         executor = choose_executor(plan.request.device, workers, cluster)
         made = carry_out(plan, executor, reporter, overwrite=overwrite, keep_job=plan.keep_job, verify=plan.verify)
     return Result(Path(plan.target), made.frames, *made.size, time.perf_counter() - begun, made.outlook, made.proof)
@@ -123,3 +127,5 @@ def _is_locked(folder: Path) -> bool:
             return False
     except UsageError:
         return True
+    except MediaError:  # nobody else has it, but the disk is full, or not ours to write to
+        return False

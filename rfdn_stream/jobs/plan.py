@@ -22,6 +22,7 @@ from rfdn_stream.jobs.doors import Doors
 from rfdn_stream.jobs.opened import Opened, is_same_kind
 from rfdn_stream.jobs.request import Request
 from rfdn_stream.media.cuts import Cuts
+from rfdn_stream.media.target import followed, hidden_name, write_error
 from rfdn_stream.media.writer import VideoFileSink
 
 PLAN = "job.json"
@@ -136,8 +137,9 @@ class JobPlan:
 
 
 def job_folder(target: Path) -> Path:
-    """The folder of the job that makes `target`."""
-    return target.with_name(f".{target.name}.rfdn-job")
+    """The folder of the job that makes `target`, beside it; where that is a link, beside the file that it leads to."""
+    target = followed(target)
+    return target.with_name(hidden_name(target, ".rfdn-job"))
 
 
 def make_plan(
@@ -231,7 +233,7 @@ def versions() -> dict[str, str]:
     return {"rfdn-stream": __version__, "PyAV": av.__version__, "torch": version("torch")}
 
 
-def differences(plan: JobPlan, source: Path, request: Request, device: str) -> list[str]:
+def differences(plan: JobPlan, source: str, request: Request, device: str) -> list[str]:
     """How a request, whose device is settled, differs from the one that the job was begun with, in words.
 
     None = the job can go on.
@@ -240,9 +242,9 @@ def differences(plan: JobPlan, source: Path, request: Request, device: str) -> l
         MediaError: the source is gone.
     """
     found = []
-    if str(source) != plan.source:
+    if source != plan.source:
         found.append(f"the source is {source}, not {plan.source}")
-    elif (now := Fingerprint.of(source)) != plan.fingerprint:
+    elif (now := Fingerprint.of(Path(source))) != plan.fingerprint:
         what = "size" if now.size != plan.fingerprint.size else "content or time of change"
         found.append(f"the source {source} has changed since ({what})")
     if not is_same_kind(device, plan.device):
@@ -266,14 +268,18 @@ def _said(value: object) -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, also after a power cut."""
+    """Writes a file so that it is there whole or not at all, also after a power cut; MediaError if it cannot."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync_folder(path.parent)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    except OSError as failure:
+        partial.unlink(missing_ok=True)
+        raise write_error(path, failure) from failure
 
 
 def sync_folder(folder: Path) -> None:

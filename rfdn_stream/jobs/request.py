@@ -74,7 +74,7 @@ class Request:
         size = wanted.turned() if wanted and lying else wanted
         return open_upscaler(
             self.model,
-            scale=network_scales(size, columns, rows, self.model, self.denoise),
+            scale=network_scales(size, columns, rows, self.model),
             size=size,
             device=device or self.device,
             engine=engine or self.engine,

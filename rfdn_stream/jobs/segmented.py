@@ -24,6 +24,7 @@ from rfdn_stream.jobs.video import Made, tell_findings, tell_reused
 from rfdn_stream.lock import locked
 from rfdn_stream.media.cuts import Cuts
 from rfdn_stream.media.packets import checksum
+from rfdn_stream.media.target import followed, write_error
 from rfdn_stream.media.writer import VideoFileSink
 from rfdn_stream.pipeline import Stages
 
@@ -35,7 +36,10 @@ OUTPUT = "output.part"
 @contextmanager
 def new_job(folder: Path) -> Iterator[None]:
     """Makes a job's folder, and locks it inside the block; it does not stay where no plan comes into it."""
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as failure:
+        raise write_error(folder, failure) from failure
     try:
         with locked(folder):
             yield
@@ -76,15 +80,15 @@ def begin_job(
     return plan
 
 
-def resume_job(source: Path, request: Request, folder: Path) -> JobPlan:
-    """The plan of the job in a folder, which is locked, if it is the one that is asked for.
+def resume_job(source: str, request: Request, folder: Path) -> JobPlan:
+    """The plan of the job in a folder, which is locked, if it is the one that is asked for, of `Doors.origin`.
 
     Raises:
         UsageError: it is another one, in what, and what to do.
         MediaError: the source is gone.
     """
     plan = load_plan(folder)
-    differs = differences(plan, Path(os.path.abspath(source)), request, settled(request.device)[0])
+    differs = differences(plan, source, request, settled(request.device)[0])
     if differs:
         raise UsageError(
             f"{folder} holds a job that was begun otherwise: {'; '.join(differs)}; ask for the same again to go on "
@@ -230,7 +234,8 @@ def _watch_space(plan: JobPlan, journal: Journal) -> Callable[[], None]:
 
 
 def _rename(made: Path, target: Path, *, overwrite: bool) -> None:
-    """Gives the output its name, once it is on the disk."""
+    """Gives the output its name, once it is on the disk; where that is a link, its file's."""
+    target = followed(target)
     with made.open("rb+") as file:
         os.fsync(file.fileno())
     if target.exists() and not overwrite:

@@ -26,7 +26,7 @@ def wanted_size(scale: float | None, width: int | None, height: int | None, fit:
 
 
 def network_scales(
-    wanted: Size | None, width: int, height: int, model: str | Path | None, denoise: float | None
+    wanted: Size | None, width: int, height: int, model: str | Path | None
 ) -> int | tuple[int, ...] | None:
     """The scale of the network for a picture of this size, or of several in sequence; None = the default.
 
@@ -38,15 +38,11 @@ def network_scales(
         return None
     factor = wanted.factor(width, height)
     whole = round(factor)
-    first = 2 if denoise is not None else None
-    if model is not None:
-        scales = [describe(model).scale]
-    else:
-        scales = sorted({known.scale for known in models() if known.available})
-    chain = steps_to(factor - ROUNDING, scales, first)
+    scales = {known.scale for known in models() if known.available} if model is None else {describe(model).scale}
+    chain = steps_to(factor - ROUNDING, scales)
     if wanted.scale == whole and whole in {known.scale for known in models()} and prod(chain) != whole:
         return whole  # refused, if need be, with words on how to get the model
-    single = first or max(scales)
+    single = max(scales)
     if len(chain) > 1 and factor <= NEAR * single:
         chain = (single,)
     if factor > prod(chain) + ROUNDING:

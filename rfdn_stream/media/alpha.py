@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # Encoders whose files players show with their transparency.
 _ENCODERS = frozenset({"ffv1", "prores_ks"})
-HINT = "ffv1 in .mkv and prores_ks in .mov keep it"
+HINT = "ffv1 in .mkv and prores_ks in .mov keep it, at its own depth"
+_EXACT = 12  # bits, up to which swscale fills those of packed RGB
 
 
 def has_alpha(picture: VideoFrame) -> bool:
@@ -30,9 +31,15 @@ def format_with_alpha(encoding: Encoding, picture: VideoFrame) -> str:
     taken = {format.name: format for format in Codec(encoding.codec, "w").video_formats or []}
     if name == encoding.format.name or name not in taken:
         return ""
-    # Between 8 bits and more, swscale would make opaque pixels a little transparent.
-    alike = (taken[name].components[-1].bits > 8) == (picture.format.components[-1].bits > 8)
-    return name if alike else ""
+    before, after = picture.format.components[-1].bits, taken[name].components[-1].bits
+    # From 8 bits to more, swscale makes opaque pixels a little transparent. Not those of packed RGB, whose other
+    # values it keeps but for less than a code, too.
+    exact = (before > 8) == (after > 8) or (_is_packed_rgb(picture) and after <= _EXACT)
+    return name if exact else ""
+
+
+def _is_packed_rgb(picture: VideoFrame) -> bool:
+    return picture.format.is_rgb and not picture.format.is_planar
 
 
 def _with_alpha(format: PixelFormat) -> str:

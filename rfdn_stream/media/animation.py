@@ -20,12 +20,13 @@ from rfdn_stream.errors import MediaError
 from rfdn_stream.frame import CardPlane, Frame
 from rfdn_stream.media.alpha import has_alpha
 from rfdn_stream.media.frames import plane_views
-from rfdn_stream.media.image import Samples, right_angle, turned
+from rfdn_stream.media.image import Samples, check_size, turned
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.probe import ffmpeg_name
 from rfdn_stream.media.source import Source
 from rfdn_stream.media.tags import ColorTags
 from rfdn_stream.media.target import write_error
+from rfdn_stream.media.turn import Turn
 from rfdn_stream.media.verify import SinkReport, verify
 
 if TYPE_CHECKING:
@@ -45,11 +46,15 @@ class AnimationSink:
     """Writes one animation of rgb24 frames. See `VideoFileSink` for the methods.
 
     A GIF gets a palette of its own for each frame, so that nothing has to be known of later ones.
+
+    Raises:
+        UsageError: the frames are too large for WebP.
     """
 
     def __init__(self, path: str | Path, source: Source, plan: OutputPlan, size: tuple[int, int]) -> None:
-        self._turn = right_angle(source.info.rotation)
-        size = size if self._turn % 180 == 0 else size[::-1]
+        self._turn = Turn.of_picture(source.first.origin) or Turn()
+        size = self._turn.size(size)
+        check_size(size, f".{plan.muxer}")
         self.path, self._size = Path(path), size
         self.codec, opaque, clear, self._options, self._muxing, time_base = _KINDS[plan.muxer]
         self._alpha = has_alpha(source.first.origin)

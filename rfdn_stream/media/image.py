@@ -15,34 +15,49 @@ import numpy.typing as npt
 
 from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import FORMATS, RGB_FULL, Frame
+from rfdn_stream.media.along import XMP_OF_JPEG, jpeg_segments, lost_facts, upright_xmp
 from rfdn_stream.media.target import write_error
+from rfdn_stream.media.turn import Turn
 
 Samples = npt.NDArray[Any]  # uint8 or uint16
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 _DEEP = frozenset({".png", ".tif", ".tiff"})
 _JPEG = frozenset({".jpg", ".jpeg"})
+_TIFF = frozenset({".tif", ".tiff"})
+_LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # sides that the format or its library takes, in pixels
 _JPEG_QUALITY = 95
+_NAMES = {
+    cv2.IMAGE_METADATA_EXIF: "EXIF",
+    cv2.IMAGE_METADATA_ICCP: "colour profile",
+    cv2.IMAGE_METADATA_XMP: "XMP",
+}
 _EXIF_ORIENTATION = 0x0112
-# What makes the picture upright, by EXIF orientation: (transpose, flip rows, flip columns).
+# What makes the picture upright, by EXIF orientation.
 _TURNS = {
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
+    2: Turn(columns=True),
+    3: Turn(rows=True, columns=True),
+    4: Turn(rows=True),
+    5: Turn(transpose=True),
+    6: Turn(transpose=True, columns=True),
+    7: Turn(transpose=True, rows=True, columns=True),
+    8: Turn(transpose=True, rows=True),
 }
 
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """What goes along with the samples; the EXIF orientation is already applied and reset."""
+    """What goes along with the samples; the EXIF orientation is already applied and reset.
+
+    Args:
+        lost: what was there and will not be in any image that is written, in sentences for the user.
+    """
 
     gray: bool = False
     exif: bytes | None = None
     icc: bytes | None = None
+    xmp: bytes | None = None
+    lost: tuple[str, ...] = ()
 
 
 def read_image(path: str | Path, *, extension: str | None = None) -> tuple[Frame, Samples | None, ImageMetadata]:
@@ -104,9 +119,7 @@ def write_image(
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"the quality is {quality}; it must be 1 to 100")
     metadata = metadata or ImageMetadata()
-    samples, notes = _samples(frame), []
-    if metadata.gray and alpha is None:
-        samples = cv2.cvtColor(samples, cv2.COLOR_BGR2GRAY)
+    samples, notes = _colours(frame, alpha, metadata), list(metadata.lost)
     if alpha is not None:
         if extension in _JPEG:
             samples = _over_white(samples, alpha)
@@ -134,21 +147,35 @@ def is_animation(path: str | Path) -> bool:
         return _is_animated(file.read(1024))
 
 
-def check_image(path: str | Path, frame: Frame, alpha: Samples | None, extension: str) -> None:
+def check_size(size: tuple[int, int], extension: str) -> None:
+    """UsageError if no image of (width, height) can be written in that format."""
+    longest = _LONGEST.get(extension.lower())
+    if longest is not None and max(size) > longest:
+        raise UsageError(
+            f"the result is {size[0]}x{size[1]}, and {extension} holds {longest} pixels a side at most; choose .png"
+        )
+
+
+def check_image(path: str | Path, frame: Frame, alpha: Samples | None, metadata: ImageMetadata, extension: str) -> None:
     """Reads a written image back: is it of the frame's size, and, in formats without loss, the frame itself?
 
     Pixels that are wholly transparent may differ: WebP makes them black.
 
+    Args:
+        frame, alpha, metadata: as they were written.
+
     Raises:
         MediaError: it is not.
     """
-    got, clear, metadata = read_image(path, extension=extension)
+    got, clear, _ = read_image(path, extension=extension)
     if (got.width, got.height) != (frame.width, frame.height):
         size = f"{got.width}x{got.height} instead of {frame.width}x{frame.height}"
         raise MediaError(f"the written image {path} is not what was written: it is {size}")
-    exact = extension.lower() not in _JPEG and got.format == frame.format and not metadata.gray
+    exact = extension.lower() not in _JPEG and got.format == frame.format
+    made = _colours(frame, alpha, metadata)
+    made = cv2.cvtColor(made, cv2.COLOR_GRAY2BGR) if made.ndim == 2 else made
     seen = slice(None) if alpha is None else alpha > 0
-    if exact and not np.array_equal(_samples(got)[seen], _samples(frame)[seen]):
+    if exact and not np.array_equal(_samples(got)[seen], made[seen]):
         raise MediaError(f"the written image {path} is not what was written: its pixels differ")
     if exact and alpha is not None and (clear is None or not np.array_equal(clear, alpha)):
         raise MediaError(f"the written image {path} is not what was written: its transparency differs")
@@ -164,12 +191,8 @@ def _extension(path: Path, extension: str | None) -> str:
 
 def _is_cut_off_jpeg(data: bytes) -> bool:
     """Whether a JPEG has no end mark; decoders fill what is missing with grey and say nothing."""
-    place = 2
-    while data[:2] == b"\xff\xd8" and data[place : place + 1] == b"\xff" and place + 4 <= len(data):
-        if data[place + 1] == 0xDA:  # the picture's samples, in which 0xFF is always followed by 0x00
-            return data.find(b"\xff\xd9", place) < 0
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return False
+    # In the picture's samples, 0xFF is always followed by 0x00.
+    return any(marker == 0xDA and data.find(b"\xff\xd9", place) < 0 for marker, place, _ in jpeg_segments(data))
 
 
 def _is_animated(data: bytes) -> bool:
@@ -202,7 +225,24 @@ def _decode(data: bytes, path: Path) -> tuple[Samples, ImageMetadata]:
     return samples, ImageMetadata(
         exif=found.get(cv2.IMAGE_METADATA_EXIF),
         icc=found.get(cv2.IMAGE_METADATA_ICCP),
+        xmp=_xmp_in(found.get(cv2.IMAGE_METADATA_XMP, b"")),
+        lost=(*_other_pages(data, path), *lost_facts(data)),
     )
+
+
+def _xmp_in(chunk: bytes) -> bytes | None:
+    """The XML of a chunk; OpenCV gives a byte too many of a PNG's, which may be anything."""
+    text, end, _ = chunk.removeprefix(XMP_OF_JPEG).rpartition(b">")
+    return text + end or None
+
+
+def _other_pages(data: bytes, path: Path) -> list[str]:
+    """What is said of a TIFF's pages but the first; they may be scans, or only smaller copies of it."""
+    if data[:2] not in (b"II", b"MM"):
+        return []
+    with _quiet():
+        pages = cv2.imcount(str(path))
+    return [f"only the first of its {pages} pages is taken"] if pages > 1 else []
 
 
 def _encode(samples: Samples, metadata: ImageMetadata, extension: str, quality: int | None) -> tuple[bytes, list[str]]:
@@ -212,25 +252,37 @@ def _encode(samples: Samples, metadata: ImageMetadata, extension: str, quality: 
         parameters += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     elif extension == ".webp":
         parameters = [cv2.IMWRITE_WEBP_QUALITY, quality or 101]
-    chunks = [
-        (kind, value)
-        for kind, value in (
-            (cv2.IMAGE_METADATA_EXIF, metadata.exif),
-            (cv2.IMAGE_METADATA_ICCP, metadata.icc),
+    along, notes = _fitting(samples, metadata, extension)
+    if along and extension in _TIFF:
+        notes.append(f"TIFF files are written without {' and '.join(_NAMES[kind] for kind, _ in along)}")
+        along = []
+    done = _try_encode(samples, along, extension, parameters)
+    if done is None and along:
+        done = _try_encode(samples, [], extension, parameters)
+        notes.append(
+            f"the image's {' or '.join(_NAMES[kind] for kind, _ in along)} is damaged or too large and was left out"
         )
-        if value is not None
-    ]
-    if chunks and extension in (".tif", ".tiff"):
-        done = _try_encode(samples, [], extension, parameters)
-        notes = ["TIFF files are written without EXIF and colour profile"]
-    elif (done := _try_encode(samples, chunks, extension, parameters)) is not None:
-        notes = []
-    else:
-        done = _try_encode(samples, [], extension, parameters)
-        notes = ["the image's EXIF or colour profile is damaged and was left out"]
     if done is None:
         raise MediaError(f"the image of {samples.shape[1]}x{samples.shape[0]} cannot be encoded as {extension}")
     return done, notes
+
+
+def _fitting(samples: Samples, metadata: ImageMetadata, extension: str) -> tuple[list[tuple[int, bytes]], list[str]]:
+    """What goes along with samples as they are written, by OpenCV's kinds; and what does not fit them."""
+    xmp = XMP_OF_JPEG + metadata.xmp if metadata.xmp and extension in _JPEG else metadata.xmp
+    kinds = (
+        (cv2.IMAGE_METADATA_EXIF, metadata.exif),
+        (cv2.IMAGE_METADATA_ICCP, metadata.icc),
+        (cv2.IMAGE_METADATA_XMP, xmp),
+    )
+    along = [(kind, value) for kind, value in kinds if value is not None]
+    icc = metadata.icc or b""
+    space = b"GRAY" if samples.ndim == 2 and extension != ".webp" else b"RGB "
+    if icc[36:40] != b"acsp" or icc[16:20] == space:
+        return along, []
+    said, here = (name.decode("latin-1").strip() for name in (icc[16:20], space))
+    note = f"its colour profile is for {said} and was left out: the result is {here}"
+    return [(kind, value) for kind, value in along if kind != cv2.IMAGE_METADATA_ICCP], [note]
 
 
 def _try_encode(
@@ -267,6 +319,12 @@ def _samples(frame: Frame) -> Samples:
     raise MediaError(f"images are written from rgb24 and gbrp16le frames, got {frame.format.name}")
 
 
+def _colours(frame: Frame, alpha: Samples | None, metadata: ImageMetadata) -> Samples:
+    """B, G, R samples of a frame as they are written: what was grey is grey again, but not beside transparency."""
+    samples = _samples(frame)
+    return cv2.cvtColor(samples, cv2.COLOR_BGR2GRAY) if metadata.gray and alpha is None else samples
+
+
 def _over_white(samples: Samples, alpha: Samples) -> Samples:
     white = float(np.iinfo(samples.dtype).max)
     weight = (alpha / white)[..., None]
@@ -281,25 +339,22 @@ def _upright(samples: Samples, metadata: ImageMetadata) -> tuple[Samples, ImageM
     (orientation,) = struct.unpack_from(order + "H", metadata.exif, offset)
     if orientation not in _TURNS:
         return samples, metadata
-    transpose, flip_rows, flip_columns = _TURNS[orientation]
-    turned = samples.swapaxes(0, 1) if transpose else samples
-    turned = turned[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     exif = bytearray(metadata.exif)
     struct.pack_into(order + "H", exif, offset, 1)
-    return np.ascontiguousarray(turned), replace(metadata, exif=bytes(exif))
+    xmp = metadata.xmp and upright_xmp(metadata.xmp)
+    return _TURNS[orientation].of(samples), replace(metadata, exif=bytes(exif), xmp=xmp)
 
 
 def right_angle(degrees: int) -> int:
-    """What `turned` takes, of a rotation; 0 where it is none of right angles."""
+    """A rotation, or 0 where it is none of right angles."""
     return degrees if degrees % 90 == 0 else 0
 
 
-def turned(frame: Frame, alpha: Samples | None, degrees: int) -> tuple[Frame, Samples | None]:
-    """A frame of RGB, with its alpha, turned clockwise by a multiple of 90 degrees."""
-    turns = -degrees // 90
-    planes = tuple(np.ascontiguousarray(np.rot90(plane, turns)) for plane in frame.planes)
+def turned(frame: Frame, alpha: Samples | None, turn: Turn) -> tuple[Frame, Samples | None]:
+    """A frame of RGB, with its alpha, made upright."""
+    planes = tuple(turn.of(plane) for plane in frame.planes)
     height, width = planes[0].shape[:2]
-    return replace(frame, planes=planes, width=width, height=height), None if alpha is None else np.rot90(alpha, turns)
+    return replace(frame, planes=planes, width=width, height=height), None if alpha is None else turn.of(alpha)
 
 
 def _orientation(exif: bytes) -> tuple[str, int] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
+from av.codec.codec import Codec
 from av.format import Flags
 
 from rfdn_stream.config import EncodeOptions
@@ -21,6 +22,9 @@ from rfdn_stream.media.probe import ffmpeg_name
 from rfdn_stream.media.rehearsal import announced, rehearse
 from rfdn_stream.media.selection import selected
 from rfdn_stream.media.source import Source
+
+# ASF and Ogg: what FFmpeg writes into them comes back at other times.
+_WITH_OTHER_TIMES = frozenset({"asf", "asf_stream", "ogg", "ogv"})
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def muxer_of(path: str | Path) -> str:
     except ValueError:
         got = f"the extension {extension!r} of {path} is unknown" if extension else f"{path} has no extension"
         raise UsageError(f"{got}; the usual ones are .mkv, .mp4, .mov, .webm, .ts and .avi") from None
-    if has_flag(name, Flags.no_file) or has_flag(name, Flags.no_timestamps):
+    if has_flag(name, Flags.no_file) or has_flag(name, Flags.no_timestamps) or name in _WITH_OTHER_TIMES:
         raise UsageError(f"{extension} does not hold a video with its timestamps; use .mkv, .mp4 or .mov")
     return name
 
@@ -89,6 +93,8 @@ def plan_output(
     muxer = muxer_of(path)
     chosen = None if streams is None else selected(streams, list(source.container.streams), source.video)
     encoding = choose_encoding(source.info.format, source.info.color, lambda codec: holds(muxer, codec), options)
+    if muxer == "avi" and Codec(encoding.codec, "w").reorder:  # it has no times, so frames are shown as they come
+        encoding = replace(encoding, options={**encoding.options, "bf": "0"})
     encoding = replace(encoding, alpha=format_with_alpha(encoding, source.first.origin))
     if encoding.on_card is None:
         card = None
@@ -98,6 +104,8 @@ def plan_output(
     dropped = list(copies.dropped)
     dropped += lost_extras(source, muxer, encoding)
     notes = [*encoding.notes, *copies.notes]
+    if source.span.begin is None and (first := float(source.span.shift)):
+        notes.append(f"every time is moved by {-first:+.3f} s, as the source's clock begins at {first:.3f} s")
     changes = rehearse(source, muxer, copies.copied)
     if changes is None:
         notes.append(f"what {LABELS.get(muxer, muxer)} keeps of tags and marks could not be tried and may be less")

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 MOV_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp"})
 LABELS = {"matroska": "Matroska", "webm": "WebM", "mp4": "MP4", "mov": "MOV", "ipod": "M4V", "mpegts": "MPEG-TS",
-          "mpeg": "MPEG-PS", "avi": "AVI", "flv": "FLV", "nut": "NUT", "3gp": "3GP", "asf": "ASF"}  # fmt: skip
+          "mpeg": "MPEG-PS", "avi": "AVI", "flv": "FLV", "nut": "NUT", "3gp": "3GP"}  # fmt: skip
 _ALTERNATIVES = {"matroska": ".mkv", "mp4": ".mp4", "mov": ".mov"}
-WITH_CHAPTERS = frozenset({"matroska", "webm", "nut", "asf"}) | MOV_FAMILY
+WITH_CHAPTERS = frozenset({"matroska", "webm", "nut"}) | MOV_FAMILY
 _WITH_COVERS = frozenset({"mp4", "ipod"})  # as a stream; Matroska has them as attachments
+_WITH_KEYS = frozenset({"mp4", "mov", "ipod"})  # where any name may be a tag's, if asked for
+_REVERSED_DOMAIN = "com."
 _WITH_ROTATION = frozenset({"matroska", "webm"}) | MOV_FAMILY
 # Text subtitles that one container family stores in another form: the filter, and what it makes.
 _CONVERSIONS = {("mov_text", "matroska"): ("mov2textsub", "subrip")} | {
@@ -248,7 +250,16 @@ def has_flag(muxer: str, flag: Flags) -> bool:
 
 def carried_tags(metadata: dict[str, str]) -> dict[str, str]:
     """Tags without those that the muxer writes itself (also in mkvmerge's form ``BPS-eng``)."""
-    return {key: value for key, value in metadata.items() if key.lower().partition("-")[0] not in _OWN_TAGS}
+    tags = {key: value for key, value in metadata.items() if key.lower().partition("-")[0] not in _OWN_TAGS}
+    if "creation_time" in tags:  # which MP4 says twice under `tag_options`, and FFmpeg reads as TIME;TIME
+        tags["creation_time"] = tags["creation_time"].partition(";")[0]
+    return tags
+
+
+def tag_options(metadata: dict[str, str], muxer: str) -> dict[str, str]:
+    """Options of a muxer that has to be told to keep tags such as phones write: ``com.apple.quicktime.make``."""
+    named = any(key.startswith(_REVERSED_DOMAIN) for key in metadata)
+    return {"movflags": "use_metadata_tags"} if named and muxer in _WITH_KEYS else {}
 
 
 def stream_tags(stream: Stream, muxer: str) -> dict[str, str]:

@@ -10,10 +10,10 @@ from rfdn_stream.errors import UsageError
 from rfdn_stream.frame import FORMATS, RGB_FULL, ColorSpec, PixelFormat
 from rfdn_stream.media.alpha import has_alpha
 from rfdn_stream.media.encoders import Encoding
-from rfdn_stream.media.image import right_angle
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.passthrough import describe_stream
 from rfdn_stream.media.source import Source
+from rfdn_stream.media.turn import Turn
 from rfdn_stream.media.y4m import SPACES
 
 LABELS = {"images": "an image sequence", "gif": "GIF", "apng": "APNG", "webp": "WebP", "y4m": "y4m"}
@@ -65,8 +65,11 @@ def _dropped(source: Source, muxer: str) -> list[tuple[str, str]]:
     lost = [describe_stream(stream) for stream in source.container.streams if stream.index != source.video.index]
     if source.chapters:
         lost.append(f"{len(source.chapters)} chapters")
-    if source.info.rotation and (muxer == "y4m" or not right_angle(source.info.rotation)):
+    turn = Turn.of_picture(source.first.origin)
+    if turn is None:
         lost.append(f"rotation by {source.info.rotation} degrees")
+    elif turn and muxer == "y4m":
+        lost.append(str(turn))
     if muxer != "y4m" and abs(source.info.sample_aspect_ratio - 1) > _SQUARE:
         lost.append(f"the pixel aspect ratio {source.info.sample_aspect_ratio}")
     dropped = [(what, why) for what in lost]

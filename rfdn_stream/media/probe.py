@@ -34,6 +34,7 @@ VIDEOS = frozenset(
 """Extensions of videos, by which they are found in folders; a file that is named is read whatever it has."""
 _LARGEST = (1 << 31) - 1  # of a display matrix; a damaged one may be as large before it is scaled
 _DEFAULT_RATE = Fraction(25)
+_BROADCASTS = frozenset({"mpegts", "mpeg", "hls"})  # formats whose clocks began anywhere
 _INTERLACED_FIELD_ORDERS = frozenset({2, 3, 4, 5})
 
 
@@ -218,6 +219,17 @@ def origin(container: InputContainer) -> Fraction:
         if stream.type in ("video", "audio") and stream.start_time is not None and not is_attached_picture(stream)
     ]
     return Fraction(min(starts, default=Fraction(container.start_time or 0, 1_000_000)))
+
+
+def clock_start(container: InputContainer, video: VideoStream) -> Fraction:
+    """What all times of a file are to be reckoned from, in seconds, when all of it is taken.
+
+    The clock of a broadcast began anywhere, and many players take MP4's times before 0 for what is not to be shown;
+    all other times mean something.
+    """
+    if container.format.name in _BROADCASTS:
+        return origin(container)
+    return min(Fraction(0), (video.start_time or 0) * (fraction(video.time_base) or Fraction(0)))
 
 
 def describe(container: InputContainer, video: VideoStream, first: Frame, rotation: int) -> VideoInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from rfdn_stream.media.passthrough import (
     sample,
     stream_codec,
     stream_tags,
+    tag_options,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def rehearse(source: Source, muxer: str, copied: tuple[CopiedStream, ...]) -> fr
         format = "mov" if muxer in MOV_FAMILY else muxer
         with av.open(io.BytesIO(file.getvalue()), "r", format=format) as container:
             got = Contents.of_file(container, muxer)
+            got = replace(got, tags=carried_tags(got.tags))
             taken_out = {stream.index: Fingerprint(stream_codec(stream) or "") for stream in container.streams}
             for packet in container.demux():
                 taken_out[packet.stream_index].add(packet, Fraction(1))
@@ -69,7 +72,8 @@ def _write(file: io.BytesIO, source: Source, muxer: str, copied: tuple[CopiedStr
     copies = {copy.index: copy for copy in copied}
     packets: list[tuple[Stream, list[Packet[Stream]]]] = []
     put_in: dict[int, Fingerprint] = {}
-    with av.open(file, "w", format=muxer) as output:
+    options = tag_options(source.container.metadata, muxer)
+    with av.open(file, "w", format=muxer, container_options=options) as output:
         output.metadata.update(carried_tags(source.container.metadata))
         for stream in source.container.streams:
             if stream.index == source.video.index:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import operator
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -16,10 +18,11 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from rfdn_stream.errors import MediaError
-from rfdn_stream.frame import Frame, VideoInfo
+from rfdn_stream.frame import FORMATS, Frame, VideoInfo
 from rfdn_stream.media.crop import Crop
 from rfdn_stream.media.headers import stored_size
 from rfdn_stream.media.image import ImageMetadata, Samples, read_image
+from rfdn_stream.media.kinds import Kind, stored_kind
 from rfdn_stream.media.naming import Images
 from rfdn_stream.media.source import CopiedPacket, Source
 
@@ -30,8 +33,8 @@ RATE = Fraction(25)
 class ImageSequence(Source):
     """Images as a `Source`: the first one at 0 s, `rate` of them a second.
 
-    All have the size of the first one. What an image says beside its samples goes with its frame, for outputs that are
-    images, too (`metadata`).
+    All have the size of the first one. Where some are of 16 bits or have transparency, all are given out so. What an
+    image says beside its samples goes with its frame, for outputs that are images, too (`metadata`).
 
     Attributes:
         images: the files.
@@ -52,6 +55,8 @@ class ImageSequence(Source):
         crop: Crop | None = None,
     ) -> None:
         _check_sizes(images)
+        kinds = [stored_kind(path) for path in images.paths]
+        self._kind = functools.reduce(operator.or_, kinds)
         self.images, self._rate = images, rate
         self._metadata: dict[int, ImageMetadata] = {}
         self.keeps_metadata = False
@@ -59,6 +64,9 @@ class ImageSequence(Source):
         super().__init__(images.name, start, duration, crop=crop)
         paths = images.paths
         self.decoding = f"{len(paths):,} images, {paths[0].name} to {paths[-1].name}, at {float(rate):g} a second"
+        if len(set(kinds)) > 1:
+            gained = [name for name, has in (("16 bits", self._kind.deep), ("transparency", self._kind.clear)) if has]
+            self.decoding += f"; all of them get the {' and the '.join(gained)} that some have"
 
     def metadata(self, pts: int) -> ImageMetadata:
         """What came with the image of a frame; once only, as it is forgotten then."""
@@ -99,6 +107,7 @@ class ImageSequence(Source):
             if not self.span.holds(pts, 1 / self._rate):
                 continue
             frame, alpha, metadata = read_image(path)
+            frame, alpha = _of_kind(self._kind, frame, alpha)
             size = size or (frame.width, frame.height)
             if (frame.width, frame.height) != size:
                 raise MediaError(
@@ -120,6 +129,17 @@ class ImageSequence(Source):
         deep = alpha.dtype == np.uint16
         colours: Any = np.dstack([frame.planes[i] for i in (2, 0, 1)]) if deep else frame.planes[0]
         return VideoFrame.from_ndarray(np.dstack([colours, alpha]), "rgba64le" if deep else "rgba")
+
+
+def _of_kind(kind: Kind, frame: Frame, alpha: Samples | None) -> tuple[Frame, Samples | None]:
+    """An image with what others of its sequence have: 16 bits, and an alpha channel."""
+    if kind.deep and frame.format.bits == 8:
+        planes = tuple(frame.planes[0][..., place].astype(np.uint16) * 257 for place in (1, 2, 0))
+        frame = replace(frame, planes=planes, format=FORMATS["gbrp16le"])
+        alpha = None if alpha is None else alpha.astype(np.uint16) * 257
+    if kind.clear and alpha is None:
+        alpha = np.full((frame.height, frame.width), frame.format.code_max, frame.format.dtype)
+    return frame, alpha
 
 
 def _check_sizes(images: Images) -> None:

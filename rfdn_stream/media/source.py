@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -29,6 +30,7 @@ from rfdn_stream.media.onesize import Shape
 from rfdn_stream.media.probe import (
     RawVideo,
     choose_video,
+    clock_start,
     describe,
     display_matrix,
     is_address,
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 
 # How far behind a span's end packets of other streams are still looked for, in seconds.
 _PATIENCE = 5
+# Bytes that are read on to find the first packets of sounds that come behind the first picture.
+_AHEAD = 16 << 20
 # A file that ends this much earlier than its header says, in seconds, was cut off.
 _SHORTFALL = 1
 _TICK = Fraction(1, 1_000_000)  # where a container does not say its time base
@@ -75,7 +79,7 @@ class Source:
         tags: colour tags of the video's header; `matrix`: its display matrix, if any.
         chapters: those in the span, in the output's time.
         covers: cover art, by stream index.
-        samples: the first packets of other streams, as far as they came before the first frame, by stream index.
+        samples: the first packets of other streams, as far as they have come up, by stream index.
         frames: frames given out so far.
         decoding: where and why there, in words for the user; "" = on the processor, as ever.
     """
@@ -142,13 +146,14 @@ class Source:
 
     def _open(self, start: float | None, duration: float | None) -> None:
         self.video: VideoStream = choose_video(self.container, self.path)
-        self.span = Span.of(start, duration, origin(self.container))
+        self.span = Span.of(start, duration, origin(self.container), clock_start(self.container, self.video))
         demuxed = self._packets_from(self.span.begin)
         self._demuxed: Iterator[Packet[Stream]] = demuxed
         self.matrix = display_matrix(self.video)
         self.chapters: list[Chapter] = self.span.chapters(self.container.chapters())
         self.covers: dict[int, bytes] = {}
         self.samples: dict[int, Packet[Stream]] = {}
+        self._ahead: deque[Packet[Stream]] = deque()
         self.frames = 0
         self._decoder = Decoder(self.video, self.nvdec, matrix=self.asked_matrix)
         self.tags: ColorTags = self._decoder.header_tags
@@ -165,7 +170,22 @@ class Source:
             self.samples.setdefault(item.index, item.packet)
         else:
             raise self._nothing_found(start)
+        self._find_sounds()
         self.info: VideoInfo = self._described(self.first)
+
+    def _find_sounds(self) -> None:
+        """Reads on to a packet of each sound, as what containers do to it is tried beforehand; nothing is decoded."""
+        missing = self._pending - self.samples.keys()
+        ahead: deque[Packet[Stream]] = deque()
+        size = 0
+        packets = self._packets()
+        while missing and size < _AHEAD and (packet := next(packets, None)) is not None:
+            ahead.append(packet)
+            size += packet.size
+            if packet.stream_index in missing:
+                missing.discard(packet.stream_index)
+                self.samples[packet.stream_index] = packet
+        self._ahead = ahead
 
     def _described(self, first: Frame) -> VideoInfo:
         info = describe(self.container, self.video, first, first.origin.rotation)
@@ -297,6 +317,8 @@ class Source:
     def _packets(self) -> Iterator[Packet[Stream]]:
         """Packets that hold something. What cannot be read ends the file, and is told."""
         while True:
+            while self._ahead:
+                yield self._ahead.popleft()
             try:
                 packet = next(self._demuxed, None)
             except (av.InvalidDataError, av.UnknownError) as error:

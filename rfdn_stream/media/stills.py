@@ -16,13 +16,14 @@ from rfdn_stream.errors import MediaError, UsageError
 from rfdn_stream.frame import CardPlane, Frame
 from rfdn_stream.media.alpha import has_alpha
 from rfdn_stream.media.animation import alpha_of
-from rfdn_stream.media.image import ImageMetadata, right_angle, turned, write_image
+from rfdn_stream.media.image import ImageMetadata, check_size, turned, write_image
 from rfdn_stream.media.naming import Images, Pattern
 from rfdn_stream.media.output import OutputPlan
 from rfdn_stream.media.sequence import ImageSequence
 from rfdn_stream.media.source import Source
 from rfdn_stream.media.tags import ColorTags
 from rfdn_stream.media.target import partial_name
+from rfdn_stream.media.turn import Turn
 from rfdn_stream.media.verify import SinkReport
 
 
@@ -34,6 +35,9 @@ class StillsSink:
     Args:
         folder: where to write; it must exist.
         pattern: the images' names in there.
+
+    Raises:
+        UsageError: the pictures are too large for the images' format.
     """
 
     def __init__(
@@ -43,8 +47,9 @@ class StillsSink:
         self._images = source if isinstance(source, ImageSequence) else None
         if self._images is not None:
             self._images.keeps_metadata = True
-        self._turn = right_angle(source.info.rotation)
-        shown = size if self._turn % 180 == 0 else size[::-1]
+        self._turn = Turn.of_picture(source.first.origin) or Turn()
+        shown = self._turn.size(size)
+        check_size(shown, pattern.path.suffix)
         self.report = SinkReport(plan.muxer, plan.encoding.codec, shown, ColorTags(), 1 / source.info.rate)
         self.notes: list[str] = []
         self._last = ""

@@ -113,6 +113,11 @@ class ColorTags:
         context.color_primaries = self.primaries
         context.color_trc = self.transfer
 
+    def write_to_frame(self, frame: _TaggedFrame) -> None:
+        """Sets the tags on a picture for an encoder, which may take them from there."""
+        frame.colorspace, frame.color_range, frame.chroma_location = self.matrix, self.range, self.siting
+        frame.color_primaries, frame.color_trc = self.primaries, self.transfer
+
     def interpret(
         self, format: PixelFormat, width: int, height: int, codec: str, *, full_range_format: bool = False
     ) -> ColorSpec:

@@ -23,7 +23,7 @@ class Span:
     Args:
         begin: None = from the first picture, whatever its time.
         end: None = to the last.
-        shift: taken off every time, so that a part that was cut out begins near 0.
+        shift: taken off every time, so that the output begins near 0.
     """
 
     begin: Fraction | None = None
@@ -31,10 +31,10 @@ class Span:
     shift: Fraction = Fraction(0)
 
     @classmethod
-    def of(cls, start: float | None, duration: float | None, origin: Fraction) -> Span:
+    def of(cls, start: float | None, duration: float | None, origin: Fraction, shift: Fraction = Fraction(0)) -> Span:
         """The span that ``ffmpeg -ss START -t DURATION -i`` takes from a file whose first time is `origin`.
 
-        Without `start` all times stay as they are.
+        Without `start` no time moves but by `shift`.
 
         Raises:
             UsageError: a start before 0, or a duration that is not above 0.
@@ -46,7 +46,7 @@ class Span:
         # Through the decimal text: 0.1 means one tenth, not the binary fraction just above it.
         begin = None if start is None else origin + Fraction(str(start))
         end = None if duration is None else (origin if begin is None else begin) + Fraction(str(duration))
-        return cls(begin, end, begin or Fraction(0))
+        return cls(begin, end, shift if begin is None else begin)
 
     def holds_time(self, seconds: Fraction) -> bool:
         """Whether a time in seconds lies in the span."""

@@ -168,6 +168,8 @@ class VideoEncoder:
         if (message := getattr(frame.origin, "opaque", None)) and self.codec in dynamic_hdr.CODECS:
             self._messages[pts] = message
         picture = self._feed.picture(frame, pts)
+        if encoding.alpha:  # it was made of the source's picture, whose colours may mean something else
+            report.tags.write_to_frame(picture)
         picture.pict_type = 0  # else the source's keyframes become the encoder's
         picture.pts, picture.time_base, picture.duration = pts, report.time_base, duration
         return list(self._encoded(picture))

@@ -22,7 +22,7 @@ from rfdn_stream.media.copies import Copies
 from rfdn_stream.media.frames import fraction
 from rfdn_stream.media.matroska import set_display_size
 from rfdn_stream.media.output import OutputPlan
-from rfdn_stream.media.passthrough import WITH_CHAPTERS, carried_tags
+from rfdn_stream.media.passthrough import WITH_CHAPTERS, carried_tags, tag_options
 from rfdn_stream.media.probe import ffmpeg_name
 from rfdn_stream.media.source import CopiedPacket, Source
 from rfdn_stream.media.target import write_error
@@ -65,9 +65,11 @@ class VideoFileSink:
 
     def __enter__(self) -> Self:
         try:
-            options = shell.container_options(self._source.first.origin, self._plan.muxer)
+            muxer = self._plan.muxer
+            options = shell.container_options(self._source.first.origin, muxer)
+            options |= tag_options(self._source.container.metadata, muxer)
             self._output: OutputContainer = av.open(
-                ffmpeg_name(self.path), "w", format=self._plan.muxer, container_options=options
+                ffmpeg_name(self.path), "w", format=muxer, container_options=options
             )
             self._add_streams()
             if self._encoder.open():

@@ -68,8 +68,8 @@ class Y4mSink:
         try:
             self._file = self._opened()
             self._write(self._header().encode())
-        except BaseException:
-            self._stack.close()
+        except BaseException as failure:
+            self.__exit__(type(failure), failure, None)
             raise
         return self
 
@@ -93,7 +93,11 @@ class Y4mSink:
         )
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self._stack.close()
+        try:
+            self._stack.close()
+        except OSError as error:
+            if kind is None:  # else what the file has not taken was told, and it refuses it again
+                raise write_error(self.path, error) from error
 
     def surface(self) -> tuple[CardPlane, ...]:
         return ()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations_with_replacement
+from numbers import Integral
 from pathlib import Path
 
+from rfdn_stream.errors import UsageError
 from rfdn_stream.nets.base import Network
 from rfdn_stream.nets.blend import denoised
 from rfdn_stream.nets.catalogue import ModelSpec, default_model, describe, models, open_model
@@ -17,19 +19,17 @@ MOST = 4
 Opened = tuple[Network, ModelSpec]
 
 
-def steps_to(factor: float, scales: Sequence[int], first: int | None = None) -> tuple[int, ...]:
+def steps_to(factor: float, scales: Collection[int]) -> tuple[int, ...]:
     """The scales whose product is the least that reaches `factor`, with as few networks as can be.
 
     They ascend, as what runs first runs on the fewest pixels. Where not even `MOST` reach it, it is the most there is.
 
     Args:
         scales: what there is, each 2 or more.
-        first: the scale of the first network; None = any of `scales`.
     """
-    head = () if first is None else (first,)
-    for count in range(1 - len(head), MOST + 1 - len(head)):
-        found = [head + tail for tail in combinations_with_replacement(sorted(scales), count)]
-        reaching = [chain for chain in found if chain and math.prod(chain) >= factor]
+    for count in range(1, MOST + 1):
+        found = list(combinations_with_replacement(sorted(scales), count))
+        reaching = [chain for chain in found if math.prod(chain) >= factor]
         if reaching:
             return min(reaching, key=math.prod)
     return max(found, key=math.prod)
@@ -53,9 +53,14 @@ def open_steps(
         denoise: the first one is `blend.denoised` by so much.
 
     Raises:
+        UsageError: a scale that is neither a whole number nor some of them.
         UsageError, ModelError: as `open_model`, `default_model` and `denoised`.
     """
-    scales = _split(model, scale, denoise) if scale is None or isinstance(scale, int) else tuple(scale)
+    scales: tuple[int | None, ...]
+    if scale is None or isinstance(scale, Integral):
+        scales = _split(model, scale if scale is None else int(scale))
+    else:
+        scales = _whole(scale)
     if denoise is not None:
         first = denoised(scales[0] or 2, denoise)
     else:
@@ -63,14 +68,21 @@ def open_steps(
     return [first, *(open_model(model or default_model(each or 2, "image"), each) for each in scales[1:])]
 
 
-def _split(model: str | Path | ModelSpec | None, scale: int | None, denoise: float | None) -> tuple[int | None, ...]:
+def _split(model: str | Path | ModelSpec | None, scale: int | None) -> tuple[int | None, ...]:
     """One number as that of each network; as it is where one has it, or no product is it."""
-    scales, first = sorted({one.scale for one in models()}), None
-    if denoise is not None:
-        first = 2  # where there are two models to be mixed
-    elif model is not None:
-        scales = [model.scale if isinstance(model, ModelSpec) else describe(model).scale]
-    if scale is None or scale < 2 or (scale in scales and first is None):
+    scales = {one.scale for one in models()}
+    if model is not None:
+        scales = {model.scale if isinstance(model, ModelSpec) else describe(model).scale}
+    if scale is None or scale < 2 or scale in scales:
         return (scale,)
-    chain = steps_to(scale, scales, first)
+    chain = steps_to(scale, scales)
     return chain if math.prod(chain) == scale else (scale,)
+
+
+def _whole(scales: object) -> tuple[int, ...]:
+    """The numbers of a sequence, NumPy's as Python's."""
+    if isinstance(scales, Sequence) and scales and all(isinstance(each, Integral) for each in scales):
+        return tuple(int(each) for each in scales)
+    raise UsageError(
+        f"scale {scales!r} is not understood; give a whole number, or one for each network in sequence: (2, 4)"
+    )
