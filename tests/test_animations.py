@@ -78,6 +78,13 @@ def test_a_video_becomes_an_animation(tmp_path, tiny_model, caplog):
     assert "not kept: audio #1 (aac) (GIF holds pictures only; .mkv holds it)" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["out.gif", "out.apng", "out.webp"])
+def test_one_frame_alone(tmp_path, tiny_model, name):
+    clip = make_clip(tmp_path / "in.mkv", frames=1)
+    _, (frame,) = shown(upscale(clip, tmp_path / name, model=tiny_model).target)
+    assert frame.shape == (96, 128, 4)
+
+
 def test_what_does_not_move_does_not_flicker_in_a_gif(tmp_path, tiny_model):
     """A picture of more than 256 colours in which only a corner changes."""
     source = animation(tmp_path / "in.apng", clear=False)

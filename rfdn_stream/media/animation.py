@@ -203,6 +203,8 @@ def _set_last_delay(path: Path, seconds: Fraction) -> None:
             last = place if kind == b"fcTL" else last
             place += 12 + length
             file.seek(place)
+        if not last:  # of one frame FFmpeg makes a plain PNG, which has no delays
+            return
         file.seek(last + 4)
         chunk = bytearray(file.read(4 + 26))
         struct.pack_into(">2H", chunk, 4 + 20, min(delay.numerator, 65535), delay.denominator)
