@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rfdn_stream.errors import ModelError, UsageError
 from rfdn_stream.nets import checkpoint
@@ -91,104 +91,87 @@ class ModelSpec:
         return self.path.is_file()
 
 
-MODELS = (
-    ModelSpec(
-        name="erfdn-x2-video",
+def _scores(set5_psnr: float, set5_ssim: float, set14_psnr: float, set14_ssim: float) -> dict[str, float]:
+    return {
+        "Set5 PSNR-Y": set5_psnr,
+        "Set5 SSIM-Y": set5_ssim,
+        "Set14 PSNR-Y": set14_psnr,
+        "Set14 SSIM-Y": set14_ssim,
+    }
+
+
+def _bundled(name: str, scale: int, **facts: Any) -> ModelSpec:
+    """E-RFDN with weights of this project's own, which come with the package."""
+    return ModelSpec(
+        name=name,
         architecture="rfdn",
-        options=preset("E-RFDN", 2),
+        options=preset("E-RFDN", scale),
         value_range="0..1",
         precisions=PRECISIONS,
-        file=WEIGHTS / "erfdn-x2-video.safetensors",
+        file=WEIGHTS / f"{name}.safetensors",
         url=None,
+        licence="MIT",
+        source="rfdn-stream",
+        **facts,
+    )
+
+
+MODELS = (
+    _bundled(
+        "erfdn-x2-video",
+        2,
         sha256="95f983489ab9709c150eeaebc7f6854327e32cf46d633eac2f0f1e9fc2f5e7c2",
         size=1_680_240,
-        licence="MIT",
-        source="rfdn-stream",
         training="erfdn-x2-clean, trained on with what x264, x265, VP9 and MPEG-2 leave of frames at many qualities.",
         purpose="video",
-        scores={"Set5 PSNR-Y": 36.601, "Set5 SSIM-Y": 0.9515, "Set14 PSNR-Y": 32.440, "Set14 SSIM-Y": 0.9030},
+        scores=_scores(36.601, 0.9515, 32.440, 0.9030),
         begun_from="erfdn-x2-clean",
     ),
-    ModelSpec(
-        name="erfdn-x2-clean",
-        architecture="rfdn",
-        options=preset("E-RFDN", 2),
-        value_range="0..1",
-        precisions=PRECISIONS,
-        file=WEIGHTS / "erfdn-x2-clean.safetensors",
-        url=None,
+    _bundled(
+        "erfdn-x2-clean",
+        2,
         sha256="90007eaf36551d60425da8a17451ef4f8fe02d434ea96574211466a203901294",
         size=1_680_112,
-        licence="MIT",
-        source="rfdn-stream",
         training="From scratch, on photographs under free licences, in the end at three sizes, halved by bicubic.",
         purpose="image",
-        scores={"Set5 PSNR-Y": 37.335, "Set5 SSIM-Y": 0.9587, "Set14 PSNR-Y": 32.976, "Set14 SSIM-Y": 0.9124},
+        scores=_scores(37.335, 0.9587, 32.976, 0.9124),
     ),
-    ModelSpec(
-        name="erfdn-x3-clean",
-        architecture="rfdn",
-        options=preset("E-RFDN", 3),
-        value_range="0..1",
-        precisions=PRECISIONS,
-        file=WEIGHTS / "erfdn-x3-clean.safetensors",
-        url=None,
+    _bundled(
+        "erfdn-x3-clean",
+        3,
         sha256="afd3e8867337193d5fc762e0a205b588a0459eb37cbe400d465422837e915389",
         size=1_707_436,
-        licence="MIT",
-        source="rfdn-stream",
         training="erfdn-x4-clean, its upsampler resampled, trained on with the same photographs at a third.",
-        purpose="general",
-        scores={"Set5 PSNR-Y": 33.682, "Set5 SSIM-Y": 0.9213, "Set14 PSNR-Y": 29.830, "Set14 SSIM-Y": 0.8321},
+        purpose="image",
+        scores=_scores(33.682, 0.9213, 29.830, 0.8321),
     ),
-    ModelSpec(
-        name="erfdn-x3-video",
-        architecture="rfdn",
-        options=preset("E-RFDN", 3),
-        value_range="0..1",
-        precisions=PRECISIONS,
-        file=WEIGHTS / "erfdn-x3-video.safetensors",
-        url=None,
+    _bundled(
+        "erfdn-x3-video",
+        3,
         sha256="8743468ed104c1d57a71b406fc75f9057f54f17216b704e46cbfd341cb84163c",
         size=1_707_508,
-        licence="MIT",
-        source="rfdn-stream",
         training="erfdn-x3-clean, trained on with what x264, x265, VP9 and MPEG-2 leave of frames at many qualities.",
         purpose="video",
-        scores={"Set5 PSNR-Y": 33.293, "Set5 SSIM-Y": 0.9137, "Set14 PSNR-Y": 29.498, "Set14 SSIM-Y": 0.8191},
+        scores=_scores(33.293, 0.9137, 29.498, 0.8191),
         begun_from="erfdn-x3-clean",
     ),
-    ModelSpec(
-        name="erfdn-x4-clean",
-        architecture="rfdn",
-        options=preset("E-RFDN", 4),
-        value_range="0..1",
-        precisions=PRECISIONS,
-        file=WEIGHTS / "erfdn-x4-clean.safetensors",
-        url=None,
+    _bundled(
+        "erfdn-x4-clean",
+        4,
         sha256="c2f5dfaa01737dc16ba1377928f935186df62c21c19d3704a092b245dc9c335c",
         size=1_745_296,
-        licence="MIT",
-        source="rfdn-stream",
         training="A former erfdn-x2-clean, its upsampler resampled, trained on with the same photographs at a quarter.",
         purpose="general",
-        scores={"Set5 PSNR-Y": 31.517, "Set5 SSIM-Y": 0.8858, "Set14 PSNR-Y": 28.152, "Set14 SSIM-Y": 0.7708},
+        scores=_scores(31.517, 0.8858, 28.152, 0.7708),
     ),
-    ModelSpec(
-        name="erfdn-x4-video",
-        architecture="rfdn",
-        options=preset("E-RFDN", 4),
-        value_range="0..1",
-        precisions=PRECISIONS,
-        file=WEIGHTS / "erfdn-x4-video.safetensors",
-        url=None,
+    _bundled(
+        "erfdn-x4-video",
+        4,
         sha256="81e2765c01b8fe956ed42796213c6a5781290e4e1995fcc278793af3b0bab44f",
         size=1_745_392,
-        licence="MIT",
-        source="rfdn-stream",
         training="erfdn-x4-clean, trained on with what x264, x265, VP9 and MPEG-2 leave of frames at many qualities.",
         purpose="video",
-        scores={"Set5 PSNR-Y": 31.001, "Set5 SSIM-Y": 0.8736, "Set14 PSNR-Y": 27.707, "Set14 SSIM-Y": 0.7534},
+        scores=_scores(31.001, 0.8736, 27.707, 0.7534),
         begun_from="erfdn-x4-clean",
     ),
     ModelSpec(
@@ -205,12 +188,7 @@ MODELS = (
         source="Jie Liu, Jie Tang, Gangshan Wu (njulj/RFDN)",
         training="The AIM 2020 challenge's winner, by its authors: DIV2K and Flickr2K, bicubic.",
         purpose="general",
-        scores={
-            "Set5 PSNR-Y": 32.159,
-            "Set5 SSIM-Y": 0.8946,
-            "Set14 PSNR-Y": 28.645,
-            "Set14 SSIM-Y": 0.7825,
-        },
+        scores=_scores(32.159, 0.8946, 28.645, 0.7825),
     ),
 )
 
