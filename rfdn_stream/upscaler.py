@@ -62,8 +62,8 @@ class Upscaler:
         strength: how much of the network's result is taken, the rest being the source enlarged by Lanczos: 1 = all,
             0 = nothing, and the network does not run.
         size: of the result, where it is not `scale` times the frame's: what the network gives is resampled (Lanczos).
-        denoise: instead of a model: 0 = the model for images, 1 = the one for video, which removes what encoders
-            leave; between, their weights mixed (`nets.blend`).
+        denoise: instead of a model: 1 = the one for video, which removes what encoders leave, 0 = the one that it was
+            trained on from; between, their weights mixed (`nets.blend`).
         batch: frames that `map` and `in_flight` send through the network at once, 1 to 64; None = as many as the device
             needs to be busy: one on a CPU, more small ones on a card, where the engine takes several.
         reuse: ``frames``: one that is the same as one of the last few, to the bit, gets that one's result, which is

@@ -213,6 +213,18 @@ def test_a_source_that_is_slower_than_it_declares_gets_what_there_is_time_for():
     assert ladder.step is not FULL
 
 
+def test_a_stall_of_the_source_is_not_taken_for_a_slow_one():
+    machine = started(0.06, rate=30.0)
+    machine.run(30)
+    step, changes = machine.ladder.step, len(machine.changes)
+    assert step is not FULL
+    machine.now += 1.2
+    machine._number = int(machine.now * 30)  # nothing came meanwhile
+    machine.run(0.01)
+    assert machine.ladder.step is step
+    assert len(machine.changes) == changes
+
+
 def test_lighter_precision_is_the_first_thing_given_up():
     names = [step.name for step in steps(light="bf16")]
     assert names[0] == ""

@@ -151,6 +151,24 @@ def test_times_that_jump_far_ahead_are_not_waited_for(tmp_path, monkeypatch):
     assert max(slept) < 1
 
 
+def test_a_pause_of_a_film_is_waited_for(tmp_path, monkeypatch):
+    """A slide of a presentation, for example, in a format that does not say how long it is shown."""
+    path = tmp_path / "slides.mkv"
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=25, options={"bf": "0"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for pts in (0, 1, 2, 500):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), pts % 256, np.uint8), format="rgb24")
+            picture.pts = pts
+            output.mux(video.encode(picture))
+        output.mux(video.encode(None))
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    with open_source(str(path)) as source:
+        read(source, 100)
+    assert 15 < max(slept) < 20.5
+
+
 def fields_clip(path, frames=6):
     """Interlaced H.264, of a bar that moves from field to field."""
     fields = ["-f", "lavfi", "-i", "testsrc2=64x48:50", "-vf", "tinterlace=interleave_top,setfield=tff"]
@@ -542,6 +560,7 @@ def test_a_stream_may_be_joined_between_two_keyframes(tmp_path):
 
 
 def test_packets_that_never_become_a_picture_are_a_loss(ffmpeg, monkeypatch):
+    monkeypatch.setattr(stream_module, "KEYFRAME", 1.0)
     address = f"udp://127.0.0.1:{free_port()}"
     ffmpeg(*pattern(), *PROMPT, "-f", "mpegts", address)
     options = SourceOptions(timeout=1.0)

@@ -182,8 +182,10 @@ class Comparison:
             else:
                 divider = self.divider if isinstance(self.divider, float) else None
                 frames, notes = write_wipe(duo, self.target, names, divider=divider, reporter=reporter), duo.notes
+            told = {note for one in series for note in one.notes}  # as it was measured
             for note in notes:
-                reporter.note(note)
+                if note not in told:
+                    reporter.note(note)
             self._tell(series)
             reporter.note(f"{self.target}: {frames} frames of {_size(duo)}, {names[0]} to the left, {names[1]} right")
 

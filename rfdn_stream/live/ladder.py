@@ -203,7 +203,9 @@ class Ladder:
     @property
     def _arrivals(self) -> float:
         """Frames a second that come, if fewer than must hold: sources declare more than they give in the dark."""
-        return min(self._rate, (len(self._made) + len(self._missed)) / WINDOW)
+        times = sorted([*(frame.at for frame in self._made), *self._missed])
+        span = times[-1] - times[0] if times else 0.0
+        return min(self._rate, (len(times) - 1) / span) if span else self._rate
 
     def _fits(self, step: Step, room: float, rate: float) -> bool:
         """Whether a step holds what must hold at a rate, by what is known of its cost."""

@@ -256,12 +256,12 @@ def _encode(samples: Samples, metadata: ImageMetadata, extension: str, quality: 
     if along and extension in _TIFF:
         notes.append(f"TIFF files are written without {' and '.join(_NAMES[kind] for kind, _ in along)}")
         along = []
-    done = _try_encode(samples, along, extension, parameters)
-    if done is None and along:
-        done = _try_encode(samples, [], extension, parameters)
-        notes.append(
-            f"the image's {' or '.join(_NAMES[kind] for kind, _ in along)} is damaged or too large and was left out"
-        )
+    left = along  # what is the least worth comes last
+    while (done := _try_encode(samples, left, extension, parameters)) is None and left:
+        left = left[:-1]
+    if done is not None and (gone := along[len(left) :]):
+        names = " or ".join(_NAMES[kind] for kind, _ in gone)
+        notes.append(f"the image's {names} is damaged or too large and was left out")
     if done is None:
         raise MediaError(f"the image of {samples.shape[1]}x{samples.shape[0]} cannot be encoded as {extension}")
     return done, notes

@@ -256,10 +256,18 @@ def carried_tags(metadata: dict[str, str]) -> dict[str, str]:
     return tags
 
 
-def tag_options(metadata: dict[str, str], muxer: str) -> dict[str, str]:
-    """Options of a muxer that has to be told to keep tags such as phones write: ``com.apple.quicktime.make``."""
-    named = any(key.startswith(_REVERSED_DOMAIN) for key in metadata)
-    return {"movflags": "use_metadata_tags"} if named and muxer in _WITH_KEYS else {}
+def tag_options(source: Source, muxer: str) -> dict[str, str]:
+    """Options of a muxer that has to be told to keep tags such as phones write: ``com.apple.quicktime.make``.
+
+    Not beside cover art, which it leaves out then.
+    """
+    named = any(key.startswith(_REVERSED_DOMAIN) for key in source.container.metadata)
+    covered = muxer in _WITH_COVERS and any(map(_is_cover, source.container.streams))
+    return {"movflags": "use_metadata_tags"} if named and not covered and muxer in _WITH_KEYS else {}
+
+
+def _is_cover(stream: Stream) -> bool:
+    return is_attached_picture(stream) or stream.type == "attachment"
 
 
 def stream_tags(stream: Stream, muxer: str) -> dict[str, str]:

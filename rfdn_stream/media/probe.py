@@ -255,7 +255,9 @@ def describe(container: InputContainer, video: VideoStream, first: Frame, rotati
         start_pts=video.start_time,
         duration=duration,
         frames_from_header=video.frames * doubled,
-        sample_aspect_ratio=fraction(video.sample_aspect_ratio) or Fraction(1),
+        sample_aspect_ratio=fraction(video.sample_aspect_ratio)
+        or fraction(video.codec_context.sample_aspect_ratio)  # which alone knows where a stream was joined midway
+        or Fraction(1),
         rotation=-rotation % 360,
         interlaced=first.origin.interlaced_frame or says_interlaced(video),
     )

@@ -72,7 +72,7 @@ def _write(file: io.BytesIO, source: Source, muxer: str, copied: tuple[CopiedStr
     copies = {copy.index: copy for copy in copied}
     packets: list[tuple[Stream, list[Packet[Stream]]]] = []
     put_in: dict[int, Fingerprint] = {}
-    options = tag_options(source.container.metadata, muxer)
+    options = tag_options(source, muxer)
     with av.open(file, "w", format=muxer, container_options=options) as output:
         output.metadata.update(carried_tags(source.container.metadata))
         for stream in source.container.streams:

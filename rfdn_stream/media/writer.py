@@ -67,7 +67,7 @@ class VideoFileSink:
         try:
             muxer = self._plan.muxer
             options = shell.container_options(self._source.first.origin, muxer)
-            options |= tag_options(self._source.container.metadata, muxer)
+            options |= tag_options(self._source, muxer)
             self._output: OutputContainer = av.open(
                 ffmpeg_name(self.path), "w", format=muxer, container_options=options
             )

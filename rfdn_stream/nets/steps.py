@@ -62,7 +62,7 @@ def open_steps(
     else:
         scales = _whole(scale)
     if denoise is not None:
-        first = denoised(scales[0] or 2, denoise)
+        first = denoised(2 if scales[0] is None else scales[0], denoise)
     else:
         first = open_model(model or default_model(scales[0] or 2, purpose), scales[0])
     return [first, *(open_model(model or default_model(each or 2, "image"), each) for each in scales[1:])]

@@ -37,7 +37,9 @@ BEHIND, CAUGHT_UP = 1.0, 0.3  # seconds of backlog from which, and down to which
 DRIFT = 0.005  # seconds a second by which a sender's clock may part from ours
 UNMOVED = 10.0  # seconds of keyframes alone after which a delay that has not fallen is the sender's own
 _TOO_LATE = 1.0  # seconds behind its own timestamps after which a paced source goes on from where it is
-_LEAP = 10.0  # seconds that a paced source's times may leave out; beyond, they began anew and are not waited for
+# Seconds that times may leave out of a paced source whose format lets them begin anew; beyond, they have.
+_LEAP = 10.0
+KEYFRAME = 15.0  # seconds that a keyframe may be away where a stream is joined; 10 are usual
 _MICROSECONDS = Fraction(1, 1_000_000)
 _LISTS = ("hls", "dash", "sdp")  # what they name is long or endless, however short they are
 # A listener that fails otherwise was let down by who connected, and the next one may do better.
@@ -204,6 +206,7 @@ class StreamSource:
         self._video = (how.endless and _sizeless(container)) or choose_video(container, how.name, any_format=True)
         self._audio = tuple(s for s in container.streams.audio if s.codec_context is not None)
         self._timed = _is_timed(container)
+        self._breaks = bool(container.format.flags & Flags.ts_discont.value)  # type: ignore[operator]  # as below
         is_recording, is_list = _is_recording(container), container.format.name in ("hls", "dash")
         self._paced = how.paced if how.paced is not None else is_recording or is_list
         self._endless = how.endless and not is_recording
@@ -247,7 +250,7 @@ class StreamSource:
             return
         now = time.monotonic()
         self._fruitless = now if self._fruitless is None else self._fruitless
-        if now - self._fruitless > self._opening.timeout:
+        if now - self._fruitless > max(self._opening.timeout, KEYFRAME):
             raise SourceLost(f"{self.name} sends nothing that can be decoded (no keyframe yet?)")
 
     def _packet(self) -> Packet[Stream] | None:
@@ -267,7 +270,7 @@ class StreamSource:
         due = captured.frame.seconds
         assert due is not None
         now = time.monotonic()
-        leaps = due - self._expected > _LEAP
+        leaps = self._breaks and due - self._expected > _LEAP
         if self._origin is None or leaps or now - (self._origin[1] + due - self._origin[0]) > _TOO_LATE:
             self._origin = due, now
         self._expected = due + float(captured.frame.duration * captured.frame.time_base)
